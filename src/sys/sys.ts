@@ -1,0 +1,34 @@
+import type { Address, FfiBackend, SysArg, Watch } from './backend.ts';
+import { syscallNumber, type SyscallArch, type SyscallName } from './syscall-table.ts';
+
+/**
+ * The one seam to the kernel: every syscall of rawbpf goes through a `Sys`, by name, and comes back as a value or a
+ * negative errno. Tests and explain mode put another backend behind it.
+ */
+export class Sys {
+  readonly backend: FfiBackend;
+  readonly arch: SyscallArch;
+
+  constructor(backend: FfiBackend, arch: SyscallArch) {
+    this.backend = backend;
+    this.arch = arch;
+  }
+
+  /** Makes a syscall; returns its value, or the negative errno (`-2` for ENOENT). Never throws for an errno. */
+  call(name: SyscallName, ...args: readonly SysArg[]): number {
+    return this.backend.syscall(syscallNumber(this.arch, name), args);
+  }
+
+  addressOf(bytes: Uint8Array): Address {
+    return this.backend.addressOf(bytes);
+  }
+
+  view(address: Address, length: number): ArrayBuffer {
+    return this.backend.view(address, length);
+  }
+
+  /** Watches a descriptor for readability, or null where the backend has no poll: use a timer then. */
+  watch(fd: number, onReadable: () => void): Watch | null {
+    return this.backend.watch?.(fd, onReadable) ?? null;
+  }
+}

@@ -1,0 +1,42 @@
+// Made by scripts/gen-uapi.mjs from include/uapi/linux/bpf.h; do not edit.
+
+/** Link types: enum bpf_link_type. */
+export const BPF_LINK_TYPE = {
+  BPF_LINK_TYPE_UNSPEC: 0,
+  BPF_LINK_TYPE_RAW_TRACEPOINT: 1,
+  BPF_LINK_TYPE_TRACING: 2,
+  BPF_LINK_TYPE_CGROUP: 3,
+  BPF_LINK_TYPE_ITER: 4,
+  BPF_LINK_TYPE_NETNS: 5,
+  BPF_LINK_TYPE_XDP: 6,
+  BPF_LINK_TYPE_PERF_EVENT: 7,
+  BPF_LINK_TYPE_KPROBE_MULTI: 8,
+  BPF_LINK_TYPE_STRUCT_OPS: 9,
+  BPF_LINK_TYPE_NETFILTER: 10,
+  BPF_LINK_TYPE_TCX: 11,
+  BPF_LINK_TYPE_UPROBE_MULTI: 12,
+  BPF_LINK_TYPE_NETKIT: 13,
+  BPF_LINK_TYPE_SOCKMAP: 14,
+  BPF_LINK_TYPE_TRACING_MULTI: 15,
+} as const;
+
+/** Kinds of perf event links: enum bpf_perf_event_type. */
+export const BPF_PERF_EVENT_TYPE = {
+  BPF_PERF_EVENT_UNSPEC: 0,
+  BPF_PERF_EVENT_UPROBE: 1,
+  BPF_PERF_EVENT_URETPROBE: 2,
+  BPF_PERF_EVENT_KPROBE: 3,
+  BPF_PERF_EVENT_KRETPROBE: 4,
+  BPF_PERF_EVENT_TRACEPOINT: 5,
+  BPF_PERF_EVENT_EVENT: 6,
+} as const;
+
+/** What BPF_TASK_FD_QUERY finds: enum bpf_task_fd_type. */
+export const BPF_TASK_FD_TYPE = {
+  BPF_FD_TYPE_RAW_TRACEPOINT: 0,
+  BPF_FD_TYPE_TRACEPOINT: 1,
+  BPF_FD_TYPE_KPROBE: 2,
+  BPF_FD_TYPE_KRETPROBE: 3,
+  BPF_FD_TYPE_UPROBE: 4,
+  BPF_FD_TYPE_URETPROBE: 5,
+} as const;

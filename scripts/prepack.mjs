@@ -1,0 +1,4 @@
+// Runs before `npm pack`: what is packed is what the sources say.
+import { build } from './setup.mjs';
+
+build();

@@ -1,0 +1,44 @@
+/**
+ * The names most like `name`, nearest first: for "did you mean" in error messages.
+ *
+ * @param limit how many to give at most
+ */
+export function suggest(name: string, candidates: Iterable<string>, limit = 3): string[] {
+  const wanted = name.toLowerCase();
+  const most = Math.max(2, Math.floor(name.length / 3));
+  const found: { candidate: string; distance: number }[] = [];
+  for (const candidate of candidates) {
+    // The length alone rules most candidates out; kernel symbol tables have 200,000.
+    if (Math.abs(candidate.length - name.length) > most && !candidate.toLowerCase().startsWith(wanted)) continue;
+    const distance = candidate.toLowerCase().startsWith(wanted) ? 1 : editDistance(wanted, candidate.toLowerCase(), most);
+    if (distance <= most) found.push({ candidate, distance });
+  }
+  found.sort((a, b) => a.distance - b.distance || (a.candidate < b.candidate ? -1 : 1));
+  return found.slice(0, limit).map((entry) => entry.candidate);
+}
+
+/** `did you mean a, b or c?`, or an empty string where nothing is near. */
+export function didYouMean(name: string, candidates: Iterable<string>): string {
+  const names = suggest(name, candidates);
+  if (names.length === 0) return '';
+  const last = names.at(-1) as string;
+  return `did you mean ${names.length === 1 ? last : `${names.slice(0, -1).join(', ')} or ${last}`}?`;
+}
+
+/** Levenshtein distance, given up beyond `most`. */
+function editDistance(a: string, b: string, most: number): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const current = [i];
+    let least = i;
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (previous[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const value = Math.min(substitution, (previous[j] as number) + 1, (current[j - 1] as number) + 1);
+      current.push(value);
+      least = Math.min(least, value);
+    }
+    if (least > most) return most + 1;
+    previous = current;
+  }
+  return previous[b.length] as number;
+}

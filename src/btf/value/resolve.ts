@@ -1,0 +1,142 @@
+import { FormatError } from '../../error.ts';
+import type { Btf } from '../btf.ts';
+import type { BtfArray, BtfInt, BtfMember, BtfType } from '../types.ts';
+
+/** Longest chain of typedefs, qualifiers and arrays followed; the kernel's own limit (MAX_RESOLVE_DEPTH) is 32. */
+const maxChain = 64;
+
+/** A type that is no typedef, qualifier, tag or variable. */
+export type ResolvedType =
+  | Exclude<
+      BtfType,
+      { readonly kind: 'TYPEDEF' | 'VOLATILE' | 'CONST' | 'RESTRICT' | 'TYPE_TAG' | 'VAR' | 'DECL_TAG' } | { readonly kind: 'PTR' }
+    >
+  | { readonly kind: 'PTR'; readonly id: number; readonly name: string; readonly typeId: number };
+
+/**
+ * Follows typedefs, qualifiers, type tags and variables to the type behind them.
+ *
+ * Throws FormatError `E_BTF_LOOP` where the chain does not end.
+ */
+export function resolveType(btf: Btf, typeId: number): ResolvedType {
+  let id = typeId;
+  for (let step = 0; step < maxChain; step++) {
+    const type = btf.type(id);
+    switch (type.kind) {
+      case 'TYPEDEF':
+      case 'VOLATILE':
+      case 'CONST':
+      case 'RESTRICT':
+      case 'TYPE_TAG':
+      case 'VAR':
+      case 'DECL_TAG':
+        id = type.typeId;
+        break;
+      default:
+        return type as ResolvedType;
+    }
+  }
+  throw loopError(typeId);
+}
+
+/** Names met on the way from a type to what is behind it: typedefs first, the struct, enum or integer last. */
+export function typeNamesOf(btf: Btf, typeId: number): readonly string[] {
+  const names: string[] = [];
+  let id = typeId;
+  for (let step = 0; step < maxChain; step++) {
+    const type = btf.type(id);
+    if (type.name !== '' && type.kind !== 'TYPE_TAG' && type.kind !== 'VAR' && type.kind !== 'DECL_TAG') names.push(type.name);
+    switch (type.kind) {
+      case 'TYPEDEF':
+      case 'VOLATILE':
+      case 'CONST':
+      case 'RESTRICT':
+      case 'TYPE_TAG':
+      case 'VAR':
+      case 'DECL_TAG':
+        id = type.typeId;
+        break;
+      default:
+        return names;
+    }
+  }
+  throw loopError(typeId);
+}
+
+/**
+ * Size of a type in bytes, as `sizeof` gives it; 0 for void, functions and structs that are only declared.
+ *
+ * Throws FormatError `E_BTF_LOOP` for a type without end and `E_BTF_SIZE` for one longer than any memory.
+ */
+export function sizeOfType(btf: Btf, typeId: number): number {
+  let count = 1;
+  let id = typeId;
+  for (let step = 0; step < maxChain; step++) {
+    const type = resolveType(btf, id);
+    if (type.kind !== 'ARRAY') return checkedSize(count * elementarySize(btf, type), typeId);
+    count = checkedSize(count * type.count, typeId);
+    id = type.typeId;
+  }
+  throw loopError(typeId);
+}
+
+/** True where an array holds text: its elements are C's `char` (not `unsigned char` or `signed char`). */
+export function isTextArray(btf: Btf, array: BtfArray): boolean {
+  return isChar(resolveType(btf, array.typeId));
+}
+
+function isChar(type: ResolvedType): boolean {
+  return type.kind === 'INT' && type.size === 1 && type.bits === 8 && (type.name === 'char' || (type.encoding & charEncoding) !== 0);
+}
+
+const charEncoding = 2;
+
+/** Where a member's bits lie: byte offset, first bit in that byte, and its width in bits (0: not a bitfield). */
+export interface MemberPlace {
+  readonly offset: number;
+  readonly bitOffset: number;
+  readonly bitSize: number;
+}
+
+/** Places a member; bitfields of both BTF encodings (kind_flag, and the older one by INT's own bits) look alike. */
+export function placeMember(member: BtfMember, type: ResolvedType): MemberPlace {
+  if (member.bitSize > 0) return placeBits(member.bitOffset, member.bitSize);
+  if (type.kind === 'INT' && isOddInt(type)) return placeBits(member.bitOffset + type.bitOffset, type.bits);
+  if (member.bitOffset % 8 !== 0 && type.kind === 'INT') return placeBits(member.bitOffset, type.bits);
+  return { offset: member.bitOffset >>> 3, bitOffset: 0, bitSize: 0 };
+}
+
+/** An INT that does not fill its bytes: the way bitfields were written before Linux 5.0. */
+export function isOddInt(type: BtfInt): boolean {
+  return type.bitOffset !== 0 || type.bits !== type.size * 8;
+}
+
+function placeBits(at: number, bitSize: number): MemberPlace {
+  return { offset: Math.floor(at / 8), bitOffset: at % 8, bitSize };
+}
+
+function elementarySize(btf: Btf, type: ResolvedType): number {
+  switch (type.kind) {
+    case 'INT':
+    case 'FLOAT':
+    case 'ENUM':
+    case 'ENUM64':
+    case 'STRUCT':
+    case 'UNION':
+    case 'DATASEC':
+      return type.size;
+    case 'PTR':
+      return btf.pointerSize;
+    default:
+      return 0;
+  }
+}
+
+function checkedSize(size: number, typeId: number): number {
+  if (Number.isSafeInteger(size)) return size;
+  throw new FormatError({ code: 'E_BTF_SIZE', what: 'a type is longer than any memory', where: { type: typeId } });
+}
+
+function loopError(typeId: number): FormatError {
+  return new FormatError({ code: 'E_BTF_LOOP', what: 'a chain of types has no end', where: { type: typeId } });
+}

@@ -10,4 +10,5 @@ export {
   type StructField,
   type StructValues,
 } from './struct.ts';
+export { plainBytes } from './plain.ts';
 export { cString, fromHex, toCString, toHex, toUtf8 } from './text.ts';

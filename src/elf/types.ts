@@ -24,8 +24,19 @@ export interface ElfSection {
   readonly info: number;
   readonly addralign: number;
   readonly entsize: number;
-  /** The section's bytes (empty for SHT_NOBITS), a view into the file. */
+  /** The section's bytes, a view into the file; empty for SHT_NOBITS and for a compressed section. */
   readonly data: Uint8Array;
+  /** What a SHF_COMPRESSED section says of itself (its bytes are not inflated); null for all others. */
+  readonly compression: ElfCompression | null;
+}
+
+/** Elf64_Chdr: the head of a SHF_COMPRESSED section. */
+export interface ElfCompression {
+  /** ELFCOMPRESS_ZLIB 1 or ELFCOMPRESS_ZSTD 2. */
+  readonly type: number;
+  /** Bytes once inflated. */
+  readonly size: number;
+  readonly addralign: number;
 }
 
 /** One symbol. */
@@ -40,7 +51,7 @@ export interface ElfSymbol {
   readonly binding: number;
   /** STV_*. */
   readonly visibility: number;
-  /** st_shndx: a section index, or SHN_UNDEF, SHN_ABS, SHN_COMMON. */
+  /** st_shndx: a section index (SHN_XINDEX is looked up already), or SHN_UNDEF, SHN_ABS, SHN_COMMON. */
   readonly sectionIndex: number;
 }
 
@@ -63,7 +74,15 @@ export interface ElfSegment {
   readonly align: bigint;
 }
 
-/** A parsed ELF64 file: tables of plain data over one blob. */
+/** One note of a SHT_NOTE section or a PT_NOTE segment. */
+export interface ElfNote {
+  /** The owner: `GNU`, `stapsdt`, `Linux`. */
+  readonly name: string;
+  readonly type: number;
+  readonly desc: Uint8Array;
+}
+
+/** A parsed ELF64 file: tables of plain data over one blob; the symbol tables are read when first asked for. */
 export interface ElfFile {
   readonly bytes: Uint8Array;
   readonly header: ElfHeader;

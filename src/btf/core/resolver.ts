@@ -55,7 +55,9 @@ export class CoreResolver {
       return { resolution: new CoreResolution(local, null, relocationValue(local, local), true, () => []), list: null };
     }
     const decided = this.#ringbufDecision(local);
-    if (decided !== null) return { resolution: decided, list: null };
+    if (decided === false) {
+      return { resolution: new CoreResolution(local, null, relocationValue(local, null), false, () => []), list: null };
+    }
 
     const list = this.#candidates(local);
     const before = list.items;
@@ -71,8 +73,10 @@ export class CoreResolver {
       left.push(candidate);
     }
     list.prune(left);
-    const value = chosen?.value ?? relocationValue(local, null);
-    const resolution = new CoreResolution(local, chosen?.target ?? null, value, chosen !== null, () => report(local, before));
+    const exists = chosen !== null || decided === true;
+    // Decided without a match: these numbers are the kernel's interface and never change, so the object's own stand in.
+    const value = chosen?.value ?? relocationValue(local, exists ? local : null);
+    const resolution = new CoreResolution(local, chosen?.target ?? null, value, exists, () => report(local, before));
     return { resolution, list };
   }
 
@@ -104,22 +108,17 @@ export class CoreResolver {
     return list;
   }
 
-  /** Enumerators that the ring buffer decision settles, without a look at BTF where it says no. */
-  #ringbufDecision(local: CoreSpec): CoreResolution | null {
+  /** What the ring buffer decision says of an enumerator: false or true whatever BTF says, null where BTF is to be asked. */
+  #ringbufDecision(local: CoreSpec): boolean | null {
     if (coreSubject(local.kind) !== 'enumval') return null;
     const root = this.#local.skip(local.rootTypeId).type;
-    const answer = ringbufAnswer(root.name, local.accessors[0]?.name ?? '', this.#targets.ringbuf);
-    if (answer === null) return null;
-    // These numbers are the kernel's interface and never change, so the object's own value stands in for a missing one.
-    const value = relocationValue(local, answer ? local : null);
-    return new CoreResolution(local, null, value, answer, () => []);
+    return ringbufAnswer(root.name, local.accessors[0]?.name ?? '', this.#targets.ringbuf);
   }
 }
 
 function rejectAmbiguity(local: CoreSpec, first: CoreSpec, firstValue: CoreValue, other: CoreSpec, otherValue: CoreValue): void {
   const sameOffset = first.bitOffset === other.bitOffset;
   if (sameOffset && firstValue.poison === otherValue.poison && firstValue.value === otherValue.value) return;
-  const said = (spec: CoreSpec, value: CoreValue): string => `${formatSpec(spec)}${value.poison ? '' : ` gives ${value.value}`}`;
   throw new CoreError({
     code: 'E_CORE_AMBIGUOUS',
     what: `ambiguous CO-RE relocation of ${specPath(local)}: target types of this name disagree`,
@@ -127,6 +126,10 @@ function rejectAmbiguity(local: CoreSpec, first: CoreSpec, firstValue: CoreValue
     why: `${said(first, firstValue)}, ${said(other, otherValue)}`,
     next: 'tell them apart by a field that only one of them has, or use a flavour of the type (name___flavour)',
   });
+}
+
+function said(spec: CoreSpec, value: CoreValue): string {
+  return value.poison ? formatSpec(spec) : `${formatSpec(spec)} gives ${value.value}`;
 }
 
 /** Matches again, listening: only asked for by people. */

@@ -16,3 +16,4 @@ export {
   type ResolvedArray,
 } from './resolve.ts';
 export * from './types.ts';
+export * from './value/index.ts';

@@ -208,7 +208,6 @@ function placeMembers(
     for (const { typeId, offset } of type.variables) {
       const resolved = resolveType(btf, typeId);
       const name = btf.nameOf(typeId);
-      checkInside(btf, type, offset, resolved, 0);
       if (name !== '') placed.push({ name, typeId, type: resolved, place: { offset, bitOffset: 0, bitSize: 0 } });
     }
     return;

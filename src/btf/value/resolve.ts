@@ -1,6 +1,7 @@
 import { FormatError } from '../../error.ts';
 import type { Btf } from '../btf.ts';
-import type { BtfArray, BtfInt, BtfMember, BtfType } from '../types.ts';
+import { knownSizeOf } from '../resolve.ts';
+import { BTF_INT, BTF_KIND, type BtfArray, type BtfInt, type BtfMember, type BtfType } from '../types.ts';
 
 /** Longest chain of typedefs, qualifiers and arrays followed; the kernel's own limit (MAX_RESOLVE_DEPTH) is 32. */
 const maxChain = 64;
@@ -64,20 +65,15 @@ export function typeNamesOf(btf: Btf, typeId: number): readonly string[] {
 }
 
 /**
- * Size of a type in bytes, as `sizeof` gives it; 0 for void, functions and structs that are only declared.
- *
- * Throws FormatError `E_BTF_LOOP` for a type without end and `E_BTF_SIZE` for one longer than any memory.
+ * Size of a type in bytes, as `sizeof` gives it; 0 for void, functions and structs that are only declared. A data section
+ * ends where its last variable does: objects that are not linked yet give it no size.
  */
 export function sizeOfType(btf: Btf, typeId: number): number {
-  let count = 1;
-  let id = typeId;
-  for (let step = 0; step < maxChain; step++) {
-    const type = resolveType(btf, id);
-    if (type.kind !== 'ARRAY') return checkedSize(count * elementarySize(btf, type), typeId);
-    count = checkedSize(count * type.count, typeId);
-    id = type.typeId;
-  }
-  throw loopError(typeId);
+  const size = knownSizeOf(btf, typeId) ?? 0;
+  if (btf.kindOf(typeId) !== BTF_KIND.DATASEC) return size;
+  const type = btf.type(typeId);
+  if (type.kind !== 'DATASEC') return size;
+  return type.variables.reduce((end, variable) => Math.max(end, variable.offset + sizeOfType(btf, variable.typeId)), size);
 }
 
 /** True where an array holds text: its elements are C's `char` (not `unsigned char` or `signed char`). */
@@ -86,10 +82,8 @@ export function isTextArray(btf: Btf, array: BtfArray): boolean {
 }
 
 function isChar(type: ResolvedType): boolean {
-  return type.kind === 'INT' && type.size === 1 && type.bits === 8 && (type.name === 'char' || (type.encoding & charEncoding) !== 0);
+  return type.kind === 'INT' && type.size === 1 && type.bits === 8 && (type.name === 'char' || (type.encoding & BTF_INT.CHAR) !== 0);
 }
-
-const charEncoding = 2;
 
 /** Where a member's bits lie: byte offset, first bit in that byte, and its width in bits (0: not a bitfield). */
 export interface MemberPlace {
@@ -113,28 +107,6 @@ export function isOddInt(type: BtfInt): boolean {
 
 function placeBits(at: number, bitSize: number): MemberPlace {
   return { offset: Math.floor(at / 8), bitOffset: at % 8, bitSize };
-}
-
-function elementarySize(btf: Btf, type: ResolvedType): number {
-  switch (type.kind) {
-    case 'INT':
-    case 'FLOAT':
-    case 'ENUM':
-    case 'ENUM64':
-    case 'STRUCT':
-    case 'UNION':
-    case 'DATASEC':
-      return type.size;
-    case 'PTR':
-      return btf.pointerSize;
-    default:
-      return 0;
-  }
-}
-
-function checkedSize(size: number, typeId: number): number {
-  if (Number.isSafeInteger(size)) return size;
-  throw new FormatError({ code: 'E_BTF_SIZE', what: 'a type is longer than any memory', where: { type: typeId } });
 }
 
 function loopError(typeId: number): FormatError {

@@ -21,6 +21,8 @@ export interface Watch {
  */
 export interface FfiBackend {
   readonly name: string;
+  /** True where no kernel answers: a script, a recording. */
+  readonly fake?: boolean;
   /**
    * Makes syscall `nr` with up to six arguments.
    * @returns the result, or the negative errno; results are at most 2^53 (addresses of this process are below 2^47).
@@ -30,6 +32,6 @@ export interface FfiBackend {
   addressOf(bytes: Uint8Array): Address;
   /** The memory at an address, without copying; whoever mapped it unmaps it, after the last use of the view. */
   view(address: Address, length: number): ArrayBuffer;
-  /** Calls back whenever `fd` is readable (level-triggered), on the main thread; absent where the backend can't. */
+  /** Calls back whenever `fd` is readable (level-triggered), on the main thread; absent where the backend or the thread can't. */
   watch?(fd: number, onReadable: () => void): Watch;
 }

@@ -14,6 +14,11 @@ export class Sys {
     this.arch = arch;
   }
 
+  /** Whether a kernel answers, not a script or a recording. */
+  get real(): boolean {
+    return this.backend.fake !== true;
+  }
+
   /** Makes a syscall; returns its value, or the negative errno (`-2` for ENOENT). Never throws for an errno. */
   call(name: SyscallName, ...args: readonly SysArg[]): number {
     return this.backend.syscall(syscallNumber(this.arch, name), args);

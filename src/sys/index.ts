@@ -1,0 +1,10 @@
+export type { Address, FfiBackend, SysArg, Watch } from './backend.ts';
+export { BPF_ATTR, type BpfCommand } from './bpf-attr/index.ts';
+export { bpf, bpfCall, bpfError, bpfOrThrow, type BpfResult } from './bpf.ts';
+export { createBackend, defaultSys, hostArch, type BackendName } from './default-sys.ts';
+export { check, ERRNO, errnoName, isErrno, SyscallError, type ErrnoName, type SyscallFailure } from './errno.ts';
+export type { BtfFd, DirFd, EpollFd, Fd, FileFd, LinkFd, MapFd, NamespaceFd, PerfFd, ProgFd, SocketFd, TokenFd } from './fds.ts';
+export { kernelVersion, parseKernelVersion, versionCode } from './kernel-version.ts';
+export { diagnosePermission, explainPermission, permissionFacts, type PermissionDiagnosis, type PermissionFacts } from './permission.ts';
+export { Sys } from './sys.ts';
+export { syscallName, syscallNumber, type SyscallArch, type SyscallName } from './syscall-table.ts';

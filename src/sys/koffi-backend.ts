@@ -1,0 +1,107 @@
+import { createRequire } from 'node:module';
+import { isMainThread } from 'node:worker_threads';
+import { UnsupportedError } from '../error.ts';
+import type { Address, FfiBackend, SysArg, Watch } from './backend.ts';
+
+type Koffi = typeof import('koffi');
+type RawSyscall = (nr: number, a: Integer, b: Integer, c: Integer, d: Integer, e: Integer, f: Integer) => Integer;
+type Integer = number | bigint;
+
+/** Loads koffi, the prebuilt addon from npm, and makes a backend of it; this is the only file that knows koffi. */
+export function koffiBackend(): FfiBackend {
+  const koffi = loadKoffi();
+  // Every argument is a plain 64-bit integer: buffers are passed by their address, so one prototype serves all calls.
+  const syscall: RawSyscall = koffi
+    .load(null)
+    .func('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t']);
+  const integer = (arg: SysArg | undefined): Integer => {
+    if (typeof arg === 'number' || typeof arg === 'bigint') return arg;
+    return arg === null || arg === undefined || arg.length === 0 ? 0 : koffi.address(arg);
+  };
+  const backend: FfiBackend = {
+    name: 'koffi',
+    syscall(nr, args) {
+      // `args` stays referenced until the call has returned, and with it the buffers whose addresses are passed.
+      const value = syscall(nr, integer(args[0]), integer(args[1]), integer(args[2]), integer(args[3]), integer(args[4]), integer(args[5]));
+      return value === -1 ? -koffi.errno() : Number(value);
+    },
+    addressOf: (bytes) => koffi.address(bytes),
+    view: (address: Address, length: number) => koffi.view(address, length),
+  };
+  // uv_poll: Bun panics on it, and a worker that ends while the handle is ready aborts the whole process.
+  if (isMainThread && process.versions['bun'] === undefined && typeof koffi.node?.poll === 'function') {
+    backend.watch = (fd, onReadable) => new KoffiWatch(koffi, fd, onReadable);
+  }
+  return backend;
+}
+
+const openWatches = new Set<Watch>();
+let exitHook = false;
+
+class KoffiWatch implements Watch {
+  readonly #handle: InstanceType<Koffi['node']['PollHandle']>;
+  readonly #onReadable: () => void;
+  #closed = false;
+
+  constructor(koffi: Koffi, fd: number, onReadable: () => void) {
+    // An exception inside koffi's callback is reported only at the next event: it is rethrown from a turn of its own.
+    this.#onReadable = () => {
+      if (this.#closed) return;
+      try {
+        onReadable();
+      } catch (error) {
+        setImmediate(() => {
+          throw error;
+        });
+      }
+    };
+    this.#handle = koffi.node.poll(fd, { readable: true }, this.#onReadable);
+    openWatches.add(this);
+    if (!exitHook) {
+      exitHook = true;
+      process.on('exit', () => {
+        for (const watch of openWatches) watch.close();
+      });
+    }
+  }
+
+  stop(): void {
+    if (!this.#closed) this.#handle.stop();
+  }
+
+  start(): void {
+    if (!this.#closed) this.#handle.start({ readable: true }, this.#onReadable);
+  }
+
+  ref(): void {
+    if (!this.#closed) this.#handle.ref();
+  }
+
+  unref(): void {
+    if (!this.#closed) this.#handle.unref();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    openWatches.delete(this);
+    this.#handle.close();
+  }
+}
+
+function loadKoffi(): Koffi {
+  try {
+    return createRequire(import.meta.url)('koffi') as Koffi;
+  } catch (cause) {
+    throw new UnsupportedError({
+      code: 'E_FFI_UNAVAILABLE',
+      what: 'the foreign function interface koffi cannot be loaded',
+      where: { node: process.version, platform: `${process.platform}-${process.arch}` },
+      why: cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause),
+      next:
+        'install koffi with its optional dependencies (npm install --include=optional), allow addons (--allow-addons under --permission), ' +
+        'or use Node 26.9 or newer with RAWBPF_FFI=node, which needs no addon',
+      cause,
+    });
+  }
+}

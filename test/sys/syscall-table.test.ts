@@ -3,6 +3,8 @@ import t from 'tap';
 import { ERRNO, errnoName } from '../../src/sys/errno.ts';
 import { SYSCALLS, syscallName, syscallNumber } from '../../src/sys/syscall-table.ts';
 
+type Assert = Pick<typeof t, 'equal' | 'comment'>;
+
 /** Expands macros with the C preprocessor and the system's kernel headers; null where there is no compiler. */
 function preprocess(source: string): string | null {
   for (const compiler of ['gcc', 'clang-19', 'clang', 'cc']) {
@@ -13,15 +15,15 @@ function preprocess(source: string): string | null {
 }
 
 /** Compares a table with the macros of a header; returns how many the header knows. */
-function compare(test: typeof t, table: Readonly<Record<string, number>>, header: string, prefix: string): number {
-  const lines = Object.keys(table).map((name) => `@ ${name}@ ${prefix}${name}`);
+function compare(test: Assert, table: Readonly<Record<string, number>>, header: string, prefix: string): number {
+  const lines = Object.keys(table).map((name) => `@ "${name}" ${prefix}${name}`);
   const text = preprocess(`#include <${header}>\n${lines.join('\n')}\n`);
   if (text === null) {
     test.comment('no C compiler here');
     return 0;
   }
   let known = 0;
-  for (const [, name, value] of text.matchAll(/^@ (\w+) ?@ (\S+)$/gm)) {
+  for (const [, name, value] of text.matchAll(/^@ "(\w+)" (\S+)$/gm)) {
     if (name === undefined || !/^\d+$/.test(value ?? '')) continue;
     known++;
     test.equal(table[name], Number(value), `${name} of ${header}`);

@@ -1,6 +1,9 @@
 export { Btf, type BtfOptions } from './btf.ts';
+export { BtfBuilder, type BtfEncodeOptions, type BtfNewType } from './builder.ts';
 export { kindName } from './decode.ts';
+export { swapBtf, swapBtfExt } from './endian.ts';
 export { parseBtfExt, type BtfExt, type BtfExtSection, type CoreRelo, type CoreReloSection } from './ext.ts';
+export { fixupDatasecs } from './fixup.ts';
 export { btfExtFromElf, btfFromElf } from './from-elf.ts';
 export type { BtfHeader } from './header.ts';
 export { lineAt, linesOf, type LineRecord, type SourceLine } from './line.ts';
@@ -15,5 +18,6 @@ export {
   skipModifiersAndTypedefs,
   type ResolvedArray,
 } from './resolve.ts';
+export { allBtfFeatures, sanitizeBtf, type BtfFeatures } from './sanitize.ts';
 export * from './types.ts';
 export * from './value/index.ts';

@@ -23,6 +23,8 @@ export interface FfiBackend {
   readonly name: string;
   /** True where no kernel answers: a script, a recording. */
   readonly fake?: boolean;
+  /** The backend this one wraps. */
+  readonly inner?: FfiBackend;
   /**
    * Makes syscall `nr` with up to six arguments.
    * @returns the result, or the negative errno; results are at most 2^53 (addresses of this process are below 2^47).

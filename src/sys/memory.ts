@@ -1,0 +1,86 @@
+import type { Address, FfiBackend } from './backend.ts';
+import { MAP, PROT } from './constants.ts';
+import { check } from './errno.ts';
+import type { Sys } from './sys.ts';
+import { syscallNumber, type SyscallArch } from './syscall-table.ts';
+
+/** How {@link Mapping.map} maps. */
+export interface MappingOptions {
+  /** The file to map; absent for anonymous memory. */
+  readonly fd?: number;
+  /** Offset in the file, a multiple of the page size. */
+  readonly offset?: number;
+  /** Bytes, a multiple of the page size. */
+  readonly length: number;
+  /** Whether the pages can be written; writing to others kills the process. */
+  readonly writable: boolean;
+  /** What it is, for the error message: `the ring buffer's producer pages`. */
+  readonly what: string;
+}
+
+interface Region {
+  readonly backend: FfiBackend;
+  readonly arch: SyscallArch;
+  readonly address: number;
+  readonly length: number;
+}
+
+// The pages go when the last view of them has gone, whether or not anybody called close().
+const regions = new FinalizationRegistry<Region>(({ backend, arch, address, length }) => {
+  backend.syscall(syscallNumber(arch, 'munmap'), [address, length]);
+});
+
+/**
+ * Mapped memory that is safe to touch for as long as anyone holds a view of it: close() puts private anonymous memory in
+ * its place, and the range is unmapped when its ArrayBuffer is collected.
+ */
+export class Mapping {
+  readonly address: Address;
+  readonly length: number;
+  readonly #sys: Sys;
+  #buffer: ArrayBuffer | null;
+
+  private constructor(sys: Sys, address: number, length: number) {
+    this.#sys = sys;
+    this.address = BigInt(address);
+    this.length = length;
+    this.#buffer = sys.view(this.address, length);
+    if (sys.real) {
+      // Past any recorder: collection happens at no time a recording could repeat.
+      let backend = sys.backend;
+      while (backend.inner !== undefined) backend = backend.inner;
+      regions.register(this.#buffer, { backend, arch: sys.arch, address, length });
+    }
+  }
+
+  /** Maps a file (shared) or anonymous memory (private); throws a SyscallError where the kernel refuses. */
+  static map(sys: Sys, options: MappingOptions): Mapping {
+    const prot = options.writable ? PROT.PROT_READ | PROT.PROT_WRITE : PROT.PROT_READ;
+    const flags = options.fd === undefined ? MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS : MAP.MAP_SHARED;
+    const result = sys.call('mmap', 0, options.length, prot, flags, options.fd ?? -1, options.offset ?? 0);
+    const address = check(result, 'mmap', { what: `cannot map ${options.what}`, where: { length: options.length } });
+    return new Mapping(sys, address, options.length);
+  }
+
+  /** The memory; throws after close(). Make views of it, never keep one longer than the mapping is needed. */
+  get buffer(): ArrayBuffer {
+    if (this.#buffer === null) throw new TypeError('this mapping is closed');
+    return this.#buffer;
+  }
+
+  get closed(): boolean {
+    return this.#buffer === null;
+  }
+
+  /** Lets go of what was mapped; views made before read zeroes from now on, and writing to them harms nobody. */
+  close(): void {
+    if (this.#buffer === null) return;
+    this.#buffer = null;
+    const flags = MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS | MAP.MAP_FIXED | MAP.MAP_NORESERVE;
+    this.#sys.call('mmap', this.address, this.length, PROT.PROT_READ | PROT.PROT_WRITE, flags, -1, 0);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,58 @@
+// Compiles gadgets/*/program.bpf.c into the objects that are committed beside them. The bytes depend on the sources, the
+// headers and the compiler alone, not on the folder or the machine.
+//
+//   node scripts/build-gadgets.mjs [--out DIR] [--clang CLANG] [NAME...]
+//
+// --out writes DIR/NAME/program.bpf.o instead. Needs clang-19, llvm-strip-19 and libbpf's headers (Debian: clang-19
+// llvm-19 libbpf-dev).
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    out: { type: 'string', default: path.join(root, 'gadgets') },
+    clang: { type: 'string', default: 'clang-19' },
+    strip: { type: 'string', default: 'llvm-strip-19' },
+  },
+});
+
+function run(command, args) {
+  const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+  if (result.status === 0) return;
+  if (result.error !== undefined && 'code' in result.error && result.error.code === 'ENOENT') {
+    console.error(`build-gadgets: ${command} is not here; on Debian: apt install clang-19 llvm-19 libbpf-dev`);
+  }
+  process.exit(1);
+}
+
+const all = readdirSync(path.join(root, 'gadgets'), { withFileTypes: true })
+  .filter((entry) => entry.isDirectory() && existsSync(path.join(root, 'gadgets', entry.name, 'program.bpf.c')))
+  .map((entry) => entry.name)
+  .toSorted();
+const unknown = positionals.find((name) => !all.includes(name));
+if (unknown !== undefined) {
+  console.error(`build-gadgets: there is no gadgets/${unknown}/program.bpf.c`);
+  process.exit(2);
+}
+
+for (const name of positionals.length > 0 ? positionals : all) {
+  const folder = path.join(path.resolve(values.out), name);
+  const object = path.join(folder, 'program.bpf.o');
+  mkdirSync(folder, { recursive: true });
+  // Relative names and a mapped root: BTF keeps the path of each source line.
+  run(values.clang, [
+    '-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-Wall', '-Werror',
+    `-ffile-prefix-map=${root}=.`, '-fdebug-compilation-dir=.',
+    '-Iinclude/gadget/amd64', '-Iinclude', '-D__TARGET_ARCH_x86',
+    '-c', `gadgets/${name}/program.bpf.c`, '-o', object,
+  ]); // prettier-ignore
+  // Takes DWARF away and leaves BTF.
+  run(values.strip, ['-g', object]);
+  console.error(`build-gadgets: ${path.relative(process.cwd(), object)}`);
+}

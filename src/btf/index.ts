@@ -20,4 +20,5 @@ export {
 } from './resolve.ts';
 export { allBtfFeatures, sanitizeBtf, type BtfFeatures } from './sanitize.ts';
 export * from './types.ts';
+export * from './dump/index.ts';
 export * from './value/index.ts';

@@ -168,7 +168,22 @@ export class CWriter {
     const table = this.#table;
     const count = table.vlen(id);
     this.#spend(id, count + 1);
-    for (let i = 0, at = table.head(id) + 4; i < count; i++, at += 3) this.#need(table.word(at), owner, true);
+    for (let i = 0, at = table.head(id) + 3; i < count; i++, at += 3) {
+      const inlined = this.#inlined(at);
+      if (inlined === 0) this.#need(table.word(at + 1), owner, true);
+      else this.#needMembers(inlined, owner);
+    }
+  }
+
+  /**
+   * The struct or union whose members stand for the unnamed member at this word; 0 where the member has a name.
+   * With -fms-extensions (kernels since 6.19) it may have a tag or a typedef, which standard C does not allow here.
+   */
+  #inlined(at: number): number {
+    const table = this.#table;
+    if (table.word(at) !== 0) return 0;
+    const id = table.resolve(table.word(at + 1));
+    return table.kind(id) === STRUCT || table.kind(id) === UNION ? id : 0;
   }
 
   #declareTag(id: number): void {
@@ -258,8 +273,7 @@ export class CWriter {
         return this.#identifier(id);
       case STRUCT:
       case UNION:
-        if (table.isNamed(id)) return this.#tag(id);
-        return `${kind === STRUCT ? 'struct' : 'union'} ${this.#body(id, indent)}`;
+        return table.isNamed(id) ? this.#tag(id) : this.#anonymous(id, indent);
       case ENUM:
       case ENUM64: {
         if (table.isNamed(id)) return this.#tag(id);
@@ -271,6 +285,10 @@ export class CWriter {
       default:
         return 'void';
     }
+  }
+
+  #anonymous(id: number, indent: string): string {
+    return `${this.#table.kind(id) === STRUCT ? 'struct' : 'union'} ${this.#body(id, indent)}`;
   }
 
   #int(id: number): string {
@@ -318,6 +336,8 @@ export class CWriter {
       const offset = bitfields ? place & 0xffffff : place;
       const width = bitfields ? place >>> 24 : oddIntWidth(table, typeId);
       const name = table.word(at) === 0 ? '' : toIdentifier(table.string(table.word(at)));
+      const inlined = this.#inlined(at);
+      if (name === '' && inlined === 0) continue;
       const bits = width === 0 ? table.size(typeId) * 8 : width;
       if (isStruct) {
         if (offset < end) {
@@ -327,7 +347,8 @@ export class CWriter {
         if (this.#nextPlace(end, typeId, width, packed) !== offset) text += padding(end, offset, table.pointerSize, lead);
       }
       end = isStruct ? offset + bits : Math.max(end, bits);
-      text += `${lead}${this.#declaration(typeId, name, `${indent}\t`)}${width === 0 ? '' : `: ${width}`};`;
+      if (inlined > 0) text += `${lead}${this.#anonymous(inlined, `${indent}\t`)};`;
+      else text += `${lead}${this.#declaration(typeId, name, `${indent}\t`)}${width === 0 ? '' : `: ${width}`};`;
     }
     const align = this.#layout.align(id);
     if (Math.ceil(end / (align * 8)) * align < size) {

@@ -1,0 +1,1 @@
+export { dumpC, type DumpCOptions } from './c/dump.ts';

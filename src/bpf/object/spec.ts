@@ -11,6 +11,14 @@ export interface MapSlot {
   readonly name: string;
 }
 
+/** A struct_ops variable: a struct of data and of pointers to programs. */
+export interface StructOpsSpec {
+  /** BTF id of the struct in the object. */
+  readonly typeId: number;
+  /** Members that point to programs, by the member's index; the last one for an index counts. */
+  readonly programs: readonly { readonly member: number; readonly program: string }[];
+}
+
 /** A map as the object declares it; writable fields may be changed between opening and loading. */
 export interface MapSpec {
   /** The name in the object: the variable's, or the section's for data maps (`.rodata`, `.data.custom`). */
@@ -40,6 +48,8 @@ export interface MapSpec {
   readonly slots: readonly MapSlot[];
   /** Contents of a data map (`.bss`: zeroes), writable until the object is loaded; null for other maps. */
   data: Uint8Array | null;
+  /** For struct_ops maps: which programs the struct points to; `data` holds its bytes, pointers zero. */
+  structOps: StructOpsSpec | null;
   /** Whether loading creates it: `?` sections and maps nothing refers to may be left out. */
   autocreate: boolean;
   /** Decl tags of the map variable. */
@@ -77,7 +87,7 @@ export interface ProgramSpec {
   readonly sectionIndex: number;
   /** First instruction, in slots from the start of its section. */
   readonly sectionInsn: number;
-  /** The program's own instructions as in the file (subprograms not joined yet), little- or big-endian as the object. */
+  /** The program's own instructions (subprograms not joined yet), in little-endian slots whatever the object's byte order. */
   readonly insns: Uint8Array;
   /** BPF_PROG_TYPE_* number; 0 where no section rule matches. */
   type: number;
@@ -136,16 +146,22 @@ export interface VariableSpec {
   readonly linkage: 'static' | 'global';
 }
 
+/** What a kconfig extern's C type is: it decides which values of the option fit. */
+export type KconfigType = 'bool' | 'tristate' | 'char' | 'int' | 'string';
+
 /** An extern: a kernel config value, a kernel symbol or a kernel function. */
 export interface ExternSpec {
   readonly name: string;
   readonly kind: 'kconfig' | 'ksym' | 'ksym_typed' | 'kfunc';
   readonly weak: boolean;
-  /** BTF type id in the object, 0 for untyped. */
+  /** BTF type id in the object, qualifiers and typedefs left off for kernel symbols; 0 for untyped. */
   readonly typeId: number;
   /** For kconfig: offset and size in the .kconfig map. */
   readonly offset: number;
   readonly size: number;
+  readonly kconfigType: KconfigType | null;
+  /** For kconfig integers. */
+  readonly signed: boolean;
 }
 
 /**

@@ -69,8 +69,8 @@ export type RelocationTarget =
   | { readonly kind: 'extern_var'; readonly extern: string }
   /** A kfunc call. */
   | { readonly kind: 'extern_call'; readonly extern: string }
-  /** A jump table (gotox). */
-  | { readonly kind: 'insn_array'; readonly map: string; readonly offset: number };
+  /** A jump table (gotox): `size` bytes of .jumptables. */
+  | { readonly kind: 'insn_array'; readonly offset: number; readonly size: number };
 
 /** One relocation of a program's instructions, `insn` counted in 8-byte slots from the start of its section. */
 export interface InsnRelocation {
@@ -183,12 +183,19 @@ export interface ObjectSpec {
   readonly externs: readonly ExternSpec[];
   /** Code sections by ELF section index: instructions and their relocations, for joining subprograms. */
   readonly code: ReadonlyMap<number, CodeSection>;
+  /** Index of .text, the section of subprograms; 0 where there is none. */
+  readonly textIndex: number;
+  /** The .jumptables section, null where there is none. */
+  readonly jumpTables: Uint8Array | null;
+  /** Whether the object was opened as libbpf would: what libbpf refuses is refused. */
+  readonly strict: boolean;
 }
 
 /** An executable section. */
 export interface CodeSection {
   readonly index: number;
   readonly name: string;
+  /** Little-endian slots. */
   readonly insns: Uint8Array;
   /** Sorted by `insn`. */
   readonly relocations: readonly InsnRelocation[];

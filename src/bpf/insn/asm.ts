@@ -49,7 +49,8 @@ export const asm = {
     insn(BPF_CLASS.STX | BPF_SIZE[size] | BPF_MODE.ATOMIC, dst, src, off, operation),
   ],
   /** dst = a 64-bit immediate, two slots. */
-  ldimm64: (dst: Register, value: bigint): Insn[] => wide(dst, 0, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n))),
+  ldimm64: (dst: Register, value: bigint): Insn[] =>
+    wide(dst, 0, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n))),
   /** dst = a map, by its file descriptor. */
   ldMapFd: (dst: Register, fd: number): Insn[] => wide(dst, BPF_PSEUDO.BPF_PSEUDO_MAP_FD, fd, 0),
   /** dst = the address of a value in an array map, by the map's file descriptor. */

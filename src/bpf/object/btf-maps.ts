@@ -26,7 +26,13 @@ export interface PlacedMap {
 export function readBtfMaps(section: ElfSection, btf: Btf, options: BtfMapOptions): PlacedMap[] {
   const id = btf.findByName('.maps', 'DATASEC');
   if (id === null) {
-    throw new FormatError({ code: 'E_MAPS_BTF', what: 'the maps have no BTF', where: { section: '.maps' }, why: 'there is no DATASEC .maps', next: 'compile with -g' });
+    throw new FormatError({
+      code: 'E_MAPS_BTF',
+      what: 'the maps have no BTF',
+      where: { section: '.maps' },
+      why: 'there is no DATASEC .maps',
+      next: 'compile with -g',
+    });
   }
   const datasec = btf.type(id) as BtfDatasec;
   const tags = tagsByVariable(btf);
@@ -35,7 +41,8 @@ export function readBtfMaps(section: ElfSection, btf: Btf, options: BtfMapOption
     if (variable.kind !== 'VAR') throw mapError(`#${index}`, `its type is not a VAR but ${variable.kind}`);
     const { name } = variable;
     if (name === '') throw mapError(`#${index}`, 'it has no name');
-    if (info.offset + info.size > section.size) throw mapError(name, `bytes ${info.offset} to ${info.offset + info.size} of a section of ${section.size}`);
+    if (info.offset + info.size > section.size)
+      throw mapError(name, `bytes ${info.offset} to ${info.offset + info.size} of a section of ${section.size}`);
     if (variable.linkage !== BTF_LINKAGE.GLOBAL) throw linkageError(name, variable.linkage);
     const def = btf.type(skipModifiersAndTypedefs(btf, variable.typeId));
     if (def.kind !== 'STRUCT') throw mapError(name, `it is not a struct but ${def.kind}`);

@@ -31,7 +31,10 @@ interface Lookup extends RelocationWorld {
 }
 
 /** Relocations of every code section, by its index, sorted by instruction. */
-export function collectCodeRelocations(world: RelocationWorld, insnsOf: (section: number) => Uint8Array): ReadonlyMap<number, readonly InsnRelocation[]> {
+export function collectCodeRelocations(
+  world: RelocationWorld,
+  insnsOf: (section: number) => Uint8Array,
+): ReadonlyMap<number, readonly InsnRelocation[]> {
   const declared = world.maps.filter((map) => map.origin === 'btf' || map.origin === 'legacy');
   const data = world.maps.filter((map) => map.origin === 'data' || map.origin === 'rodata' || map.origin === 'bss');
   const lookup: Lookup = {
@@ -66,7 +69,14 @@ export function collectCodeRelocations(world: RelocationWorld, insnsOf: (section
 
 type Fail = (why: string, next?: string) => FormatError;
 
-function targetOf(world: Lookup, slots: InsnSlots, insn: number, relocation: ElfRelocation, symbol: ElfSymbol, fail: Fail): RelocationTarget {
+function targetOf(
+  world: Lookup,
+  slots: InsnSlots,
+  insn: number,
+  relocation: ElfRelocation,
+  symbol: ElfSymbol,
+  fail: Fail,
+): RelocationTarget {
   const code = slots.code(insn);
   const isCall = code === BPF_OPCODE.CALL;
   if (!isCall && (code !== BPF_OPCODE.LDIMM64 || insn + 1 >= slots.count)) throw fail(`opcode 0x${code.toString(16)} takes no relocation`);
@@ -98,12 +108,18 @@ function targetOf(world: Lookup, slots: InsnSlots, insn: number, relocation: Elf
   if (map !== undefined) return { kind: 'map', map: map.name };
   const section = world.sections.elf.sections[sectionIndex];
   if (section === undefined) throw fail(`section ${sectionIndex} does not exist`);
-  throw fail(`there is no map at offset ${value} of section ${section.name}`, 'only maps, global variables and functions can be referred to');
+  throw fail(
+    `there is no map at offset ${value} of section ${section.name}`,
+    'only maps, global variables and functions can be referred to',
+  );
 }
 
 function externTarget(world: Lookup, symbol: ElfSymbol, isCall: boolean, fail: Fail): RelocationTarget {
   const extern = world.externBySymbol.get(symbol.index);
-  if (extern === undefined) throw fail('the object neither defines the symbol nor says in its BTF what it is', 'declare it __kconfig or __ksym and compile with -g');
+  if (extern === undefined) {
+    if (world.strict) throw fail('the object neither defines the symbol nor says in its BTF what it is');
+    return { kind: 'undefined', symbol: symbol.name };
+  }
   return { kind: isCall ? 'extern_call' : 'extern_var', extern: extern.name };
 }
 

@@ -74,7 +74,8 @@ function externOf(btf: Btf, symbol: ElfSymbol, declarationId: number, datasecId:
     const kind = declaration.kind === 'FUNC' ? 'kfunc' : typeId === 0 ? 'ksym' : 'ksym_typed';
     return { ...common, kind, typeId, size: 0, align: 0, kconfigType: null, signed: false };
   }
-  if (section !== '.kconfig') throw unsupported(symbol.name, `externs are in .kconfig or .ksyms, this one is in ${section === '' ? 'no section' : section}`);
+  if (section !== '.kconfig')
+    throw unsupported(symbol.name, `externs are in .kconfig or .ksyms, this one is in ${section === '' ? 'no section' : section}`);
   if (declaration.kind === 'FUNC') throw unsupported(symbol.name, 'a function cannot be in .kconfig');
   const { typeId } = declaration;
   const size = knownSizeOf(btf, typeId);
@@ -126,7 +127,13 @@ function placeKconfig(externs: readonly Unplaced[]): PlacedExtern[] {
 }
 
 function externError(name: string, why: string): RawbpfError {
-  return new FormatError({ code: 'E_EXTERN', what: 'cannot tell what an extern is', where: { extern: name }, why, next: 'compile with -g' });
+  return new FormatError({
+    code: 'E_EXTERN',
+    what: 'cannot tell what an extern is',
+    where: { extern: name },
+    why,
+    next: 'compile with -g',
+  });
 }
 
 function unsupported(name: string, why: string): RawbpfError {

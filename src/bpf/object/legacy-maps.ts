@@ -20,18 +20,17 @@ interface LegacyMap {
 
 /**
  * Maps declared as struct bpf_map_def (or iproute2's longer struct bpf_elf_map) in a section `maps` or `maps/NAME`: one
- * record for each symbol, all of one size. What follows the known fields has to be zero.
+ * record for each symbol. What follows the known fields has to be zero.
  */
 export function readLegacyMaps(elf: ElfFile, section: ElfSection, btf: Btf | null): MapDraft[] {
   const symbols = elf.symbols
-    .filter((symbol) => symbol.sectionIndex === section.index && (symbol.type === STT.OBJECT || symbol.type === STT.NOTYPE) && symbol.name !== '')
+    .filter(
+      (symbol) => symbol.sectionIndex === section.index && (symbol.type === STT.OBJECT || symbol.type === STT.NOTYPE) && symbol.name !== '',
+    )
     .toSorted((a, b) => (a.value < b.value ? -1 : 1));
-  if (symbols.length === 0) return [];
-  const recordSize = section.data.length / symbols.length;
-  if (!Number.isInteger(recordSize) || recordSize < defSize || recordSize % 4 !== 0) {
-    throw legacyError(section, symbols[0]?.name ?? '', `${section.data.length} bytes for ${symbols.length} maps`);
-  }
-  const maps = symbols.map((symbol, index) => readRecord(elf, section, symbol, index, recordSize, btf));
+  const maps = symbols.map((symbol, index) =>
+    readRecord(elf, section, symbol, symbols[index + 1]?.value ?? BigInt(section.data.length), btf),
+  );
   for (const { map, innerId } of maps) {
     if (!isMapInMap(map.type) || innerId === 0) continue;
     map.inner = maps.find((other) => other.id === innerId && !isMapInMap(other.map.type))?.map ?? null;
@@ -39,13 +38,22 @@ export function readLegacyMaps(elf: ElfFile, section: ElfSection, btf: Btf | nul
   return maps.map(({ map }) => map);
 }
 
-function readRecord(elf: ElfFile, section: ElfSection, symbol: ElfSymbol, index: number, recordSize: number, btf: Btf | null): LegacyMap {
+function readRecord(elf: ElfFile, section: ElfSection, symbol: ElfSymbol, next: bigint, btf: Btf | null): LegacyMap {
   const { name } = symbol;
   if (symbol.binding === STB.LOCAL) {
-    throw new UnsupportedError({ code: 'E_MAP_LINKAGE', what: 'a map is static', where: { section: section.name, map: name }, next: 'remove static' });
+    throw new UnsupportedError({
+      code: 'E_MAP_LINKAGE',
+      what: 'a map is static',
+      where: { section: section.name, map: name },
+      next: 'remove static',
+    });
   }
-  const at = index * recordSize;
-  if (symbol.value !== BigInt(at)) throw legacyError(section, name, `it is at ${symbol.value}, map ${index} is at ${at}`);
+  const end = symbol.size === 0n ? next : symbol.value + symbol.size;
+  if (end > BigInt(section.data.length) || end - symbol.value < BigInt(defSize)) {
+    throw legacyError(section, name, `bytes ${symbol.value} to ${end} of a section of ${section.data.length}`);
+  }
+  const at = Number(symbol.value);
+  const recordSize = Number(end) - at;
   const cursor = new Cursor(section.data.subarray(at, at + recordSize), {
     littleEndian: elf.header.littleEndian,
     structure: 'struct bpf_map_def',

@@ -9,7 +9,9 @@ export type Fixup =
   /** A kfunc in a module: off is the index in fd_array. */
   | { readonly insn: number; readonly kind: 'module_btf_fd'; readonly module: string; readonly fdArrayIndex: number }
   /** A typed ksym of a module: the second slot's imm. */
-  | { readonly insn: number; readonly kind: 'ksym_btf_fd'; readonly module: string };
+  | { readonly insn: number; readonly kind: 'ksym_btf_fd'; readonly module: string }
+  /** A jump table: imm of the first slot is the fd of a map made from {@link LinkedProgram.jumpTables}. */
+  | { readonly insn: number; readonly kind: 'jump_table_fd'; readonly table: number };
 
 /**
  * One program, relocated for one kernel: subprograms joined, CO-RE applied, externs resolved. Only file descriptors are
@@ -26,7 +28,43 @@ export interface LinkedProgram {
   /** attach_btf_id and the module it lies in ('' for vmlinux); 0 where the type needs none. */
   readonly attachBtfId: number;
   readonly attachBtfModule: string;
+  /** Why the attach target was not found, null where it was or none is needed: such a program is linked, and can't be loaded. */
+  readonly attachError: RawbpfError | null;
+  /** expected_attach_type to load with: the spec's, for struct_ops the index of the kernel's member; 0 where there is none. */
+  readonly expectedAttachType: number;
   readonly coreRelocations: readonly AppliedCoreRelocation[];
+  /**
+   * Jump tables of this program, to be made BPF_MAP_TYPE_INSN_ARRAY maps (struct bpf_insn_array_value, orig_off set) and frozen before
+   * it is loaded: slots of this program to jump to.
+   */
+  readonly jumpTables: readonly Uint32Array[];
+  /** The functions joined: the program's own first, then subprograms in order. */
+  readonly functions: readonly LinkedFunction[];
+}
+
+/** A function within a linked program. */
+export interface LinkedFunction {
+  readonly name: string;
+  readonly sectionName: string;
+  /** First slot in the linked program, and in its section. */
+  readonly insn: number;
+  readonly sectionInsn: number;
+  readonly insnCount: number;
+}
+
+/** A struct_ops map as one kernel wants it. */
+export interface LinkedStructOps {
+  /** Name of the {@link MapSpec}. */
+  readonly map: string;
+  /** Size and BTF id of the kernel's struct bpf_struct_ops_NAME: value_size and btf_vmlinux_value_type_id of the map. */
+  readonly valueSize: number;
+  readonly valueTypeId: number;
+  /** The module that has the type, '' for vmlinux: its BTF fd goes into value_type_btf_obj_fd, with BPF_F_VTYPE_BTF_OBJ_FD. */
+  readonly module: string;
+  /** The value to write, its program pointers still zero. */
+  readonly data: Uint8Array;
+  /** Where the file descriptors of programs go, as u64. */
+  readonly programs: readonly { readonly offset: number; readonly program: string }[];
 }
 
 export interface InfoRecords {

@@ -82,7 +82,12 @@ export function readMapDef(map: MapDraft, btf: Btf, def: BtfComposite, options: 
     }
   });
   if (map.type === BPF_MAP_TYPE.BPF_MAP_TYPE_UNSPEC) {
-    throw new FormatError({ code: 'E_MAP_TYPE', what: 'a map definition has no type', where: { map: map.name }, next: 'add __uint(type, BPF_MAP_TYPE_...)' });
+    throw new FormatError({
+      code: 'E_MAP_TYPE',
+      what: 'a map definition has no type',
+      where: { map: map.name },
+      next: 'add __uint(type, BPF_MAP_TYPE_...)',
+    });
   }
 }
 
@@ -129,7 +134,8 @@ function longField(map: MapDraft, btf: Btf, member: BtfMember): bigint {
   const type = btf.type(skipModifiersAndTypedefs(btf, member.typeId));
   if (type.kind !== 'ENUM' && type.kind !== 'ENUM64') return BigInt(intField(map, btf, member));
   const [only] = type.values;
-  if (only === undefined || type.values.length !== 1) throw fieldError(map, member, `an enum of one value is wanted, it has ${type.values.length}`);
+  if (only === undefined || type.values.length !== 1)
+    throw fieldError(map, member, `an enum of one value is wanted, it has ${type.values.length}`);
   return BigInt.asUintN(64, only.value);
 }
 
@@ -152,5 +158,10 @@ function fieldError(map: MapDraft, member: BtfMember, why: string): RawbpfError 
 }
 
 function unsupported(map: MapDraft, member: BtfMember, why: string): RawbpfError {
-  return new UnsupportedError({ code: 'E_MAP_FIELD', what: 'unsupported map definition', where: { map: map.name, field: member.name }, why });
+  return new UnsupportedError({
+    code: 'E_MAP_FIELD',
+    what: 'unsupported map definition',
+    where: { map: map.name, field: member.name },
+    why,
+  });
 }

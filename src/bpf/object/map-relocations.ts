@@ -50,14 +50,16 @@ function slotOf(
   const { name } = symbol;
   if (isMapInMap(map.type)) {
     if (symbol.sectionIndex !== sections.maps?.index) throw fail('it is not a map of .maps');
-    if (map.type === BPF_MAP_TYPE.BPF_MAP_TYPE_HASH_OF_MAPS && map.keySize !== 4) throw fail(`the keys of hash of maps ${map.name} are not 4 bytes`);
+    if (map.type === BPF_MAP_TYPE.BPF_MAP_TYPE_HASH_OF_MAPS && map.keySize !== 4)
+      throw fail(`the keys of hash of maps ${map.name} are not 4 bytes`);
     if (!placed.some((other) => other.map.name === name)) throw fail('it is not a map');
     return { index, kind: 'map', name };
   }
   if (map.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_PROG_ARRAY) throw fail(`map ${map.name} holds neither maps nor programs`);
   const program = programs.find((other) => other.name === name);
   if (program === undefined) throw fail('it is not a program');
-  if (program.sectionIndex !== symbol.sectionIndex || BigInt(program.sectionInsn * 8) !== symbol.value) throw fail('it is not the entry of a program');
+  if (program.sectionIndex !== symbol.sectionIndex || BigInt(program.sectionInsn * 8) !== symbol.value)
+    throw fail('it is not the entry of a program');
   return { index, kind: 'program', name };
 }
 
@@ -69,7 +71,8 @@ export function fillStructOps(sections: ObjectSections, maps: readonly MapDraft[
     for (const relocation of relocationsOf(elf, table)) {
       const symbol = elf.symbols[relocation.symbolIndex];
       const where = { section: target.name, offset: relocation.offset, symbol: symbol?.name ?? relocation.symbolIndex };
-      const fail = (why: string): RawbpfError => new FormatError({ code: 'E_STRUCT_OPS', what: 'cannot fill a struct_ops member', where, why });
+      const fail = (why: string): RawbpfError =>
+        new FormatError({ code: 'E_STRUCT_OPS', what: 'cannot fill a struct_ops member', where, why });
       const map = maps.find(
         ({ sectionIndex, sectionOffset, data }) =>
           sectionIndex === target.index && sectionOffset <= relocation.offset && relocation.offset < sectionOffset + (data?.length ?? 0),
@@ -84,10 +87,13 @@ export function fillStructOps(sections: ObjectSections, maps: readonly MapDraft[
       if (!isFunctionPointer(btf, pointer.typeId)) throw fail(`member ${pointer.name} is no pointer to a function`);
       const program = programs.find(
         ({ sectionIndex, sectionInsn, insns }) =>
-          sectionIndex === symbol.sectionIndex && symbol.value >= BigInt(sectionInsn * 8) && symbol.value < BigInt(sectionInsn * 8 + insns.length),
+          sectionIndex === symbol.sectionIndex &&
+          symbol.value >= BigInt(sectionInsn * 8) &&
+          symbol.value < BigInt(sectionInsn * 8 + insns.length),
       );
       if (program === undefined) throw fail(`member ${pointer.name} points to no program`);
-      if (program.type !== BPF_PROG_TYPE.BPF_PROG_TYPE_STRUCT_OPS) throw fail(`program ${program.name} is in section ${program.sectionName}, not struct_ops`);
+      if (program.type !== BPF_PROG_TYPE.BPF_PROG_TYPE_STRUCT_OPS)
+        throw fail(`program ${program.name} is in section ${program.sectionName}, not struct_ops`);
       const others = map.structOps.programs.filter((other) => other.member !== member);
       map.structOps = { ...map.structOps, programs: [...others, { member, program: program.name }] };
     }

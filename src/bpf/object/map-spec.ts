@@ -4,7 +4,11 @@ import type { MapOrigin, MapSlot, MapSpec } from './spec.ts';
 export type MapDraft = { -readonly [Field in keyof MapSpec]: MapSpec[Field] };
 
 /** A map with nothing set but its name and place. */
-export function newMap(name: string, origin: MapOrigin, place: { sectionName: string; sectionIndex: number; sectionOffset: number }): MapDraft {
+export function newMap(
+  name: string,
+  origin: MapOrigin,
+  place: { sectionName: string; sectionIndex: number; sectionOffset: number },
+): MapDraft {
   const slots: readonly MapSlot[] = [];
   return {
     name,

@@ -59,13 +59,20 @@ export function openObject(bytes: Uint8Array, options: OpenOptions = {}): Object
   const insnsOf = (index: number): Uint8Array => insns.get(index) ?? new Uint8Array(0);
 
   const { btf, btfExt, externs } = readTypes(sections, strict);
-  const placed = sections.maps === null || btf === null ? [] : readBtfMaps(sections.maps, btf, { strict, pageSize: options.pageSize ?? 4096 });
+  const placed =
+    sections.maps === null || btf === null ? [] : readBtfMaps(sections.maps, btf, { strict, pageSize: options.pageSize ?? 4096 });
   const maps = collectMaps(sections, placed, btf, externs, name);
   const arena = placeArena(sections, maps);
   const code = new Map<number, CodeSection>();
   const relocations = collectCodeRelocations({ sections, functions, maps, externs, arena, strict }, insnsOf);
   for (const { index, name: sectionName } of sections.code) {
-    const section = { index, name: sectionName, insns: insnsOf(index), relocations: relocations.get(index) ?? [], functions: functions.get(index) ?? [] };
+    const section = {
+      index,
+      name: sectionName,
+      insns: insnsOf(index),
+      relocations: relocations.get(index) ?? [],
+      functions: functions.get(index) ?? [],
+    };
     code.set(index, section);
   }
   const programs = collectPrograms(sections, functions, code, { strict, laxSections: options.laxSections ?? !strict });
@@ -111,7 +118,12 @@ function readTypes(sections: ObjectSections, strict: boolean): ObjectTypes {
   const needed = sections.maps !== null || sections.structOps.length > 0;
   const raw = attempt(needed, () => (sections.btf === null ? null : Btf.parse(sections.btf.data, { name: '.BTF' })));
   if (raw === null && needed) {
-    throw new FormatError({ code: 'E_NO_BTF', what: 'the object has no BTF', why: 'its maps are described by it', next: 'compile with -g' });
+    throw new FormatError({
+      code: 'E_NO_BTF',
+      what: 'the object has no BTF',
+      why: 'its maps are described by it',
+      next: 'compile with -g',
+    });
   }
   const { btfExt: extSection } = sections;
   const btfExt = raw === null || extSection === null ? null : attempt(needed, () => parseBtfExt(extSection.data, raw));
@@ -152,7 +164,8 @@ function collectMaps(
 /** The one arena map holds the globals of .addr_space.1. */
 function placeArena(sections: ObjectSections, maps: readonly MapDraft[]): MapDraft | null {
   const [arena, second] = maps.filter(({ type }) => type === BPF_MAP_TYPE.BPF_MAP_TYPE_ARENA);
-  const bad = (why: string, next: string): FormatError => new FormatError({ code: 'E_ARENA', what: 'cannot place the arena', where: { section: '.addr_space.1' }, why, next });
+  const bad = (why: string, next: string): FormatError =>
+    new FormatError({ code: 'E_ARENA', what: 'cannot place the arena', where: { section: '.addr_space.1' }, why, next });
   if (second !== undefined) throw bad(`maps ${arena?.name} and ${second.name} are both arenas`, 'an object has one arena');
   if (sections.arena === null) return arena ?? null;
   if (arena === undefined) throw bad('there are __arena variables, but no arena', 'declare a map of type BPF_MAP_TYPE_ARENA');

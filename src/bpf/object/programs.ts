@@ -33,7 +33,8 @@ export function collectPrograms(
         insns: insns.subarray(symbol.insn * 8, (symbol.insn + symbol.insnCount) * 8),
         type: match?.rule.programType ?? 0,
         expectedAttachType: match?.rule.attachType ?? null,
-        flags: (match?.rule.sleepable === true ? BPF_F.BPF_F_SLEEPABLE : 0) | (match?.rule.xdpFrags === true ? BPF_F.BPF_F_XDP_HAS_FRAGS : 0),
+        flags:
+          (match?.rule.sleepable === true ? BPF_F.BPF_F_SLEEPABLE : 0) | (match?.rule.xdpFrags === true ? BPF_F.BPF_F_XDP_HAS_FRAGS : 0),
         attachTo: match?.attachTo ?? null,
         section: match?.rule ?? null,
         autoload: !section.name.startsWith('?'),

@@ -68,7 +68,8 @@ function afterSlash(name: string): string | null {
 function ruleOf([pattern, type, attachType, attach, ...flags]: SectionRow): SectionRule {
   const programType = valueOf(BPF_PROG_TYPE, `BPF_PROG_TYPE_${type}`);
   const expected = attachType === null ? null : valueOf(BPF_ATTACH_TYPE, attachType);
-  if (programType === null || (attachType !== null && expected === null)) throw new TypeError(`section row ${pattern} names an unknown constant`);
+  if (programType === null || (attachType !== null && expected === null))
+    throw new TypeError(`section row ${pattern} names an unknown constant`);
   return {
     pattern,
     programType,

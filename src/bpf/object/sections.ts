@@ -58,7 +58,8 @@ export function collectSections(elf: ElfFile, strict: boolean): ObjectSections {
   let btfExt: ElfSection | null = null;
   let bssSize = 0;
 
-  if (elf.sections.filter((section) => section.type === SHT.SYMTAB).length > 1) throw sectionError('the file has several symbol tables', '.symtab', 0);
+  if (elf.sections.filter((section) => section.type === SHT.SYMTAB).length > 1)
+    throw sectionError('the file has several symbol tables', '.symtab', 0);
   for (const section of elf.sections) {
     const { name } = section;
     if (isIgnored(section)) continue;

@@ -69,6 +69,8 @@ export type RelocationTarget =
   | { readonly kind: 'extern_var'; readonly extern: string }
   /** A kfunc call. */
   | { readonly kind: 'extern_call'; readonly extern: string }
+  /** A symbol that is declared nowhere: the program that uses it cannot be linked. */
+  | { readonly kind: 'undefined'; readonly symbol: string }
   /** A jump table (gotox): `size` bytes of .jumptables. */
   | { readonly kind: 'insn_array'; readonly offset: number; readonly size: number };
 

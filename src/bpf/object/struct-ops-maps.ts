@@ -17,8 +17,10 @@ export function readStructOpsMaps(section: ElfSection, btf: Btf): MapDraft[] {
     const variable = btf.type(info.typeId);
     const typeId = skipModifiersAndTypedefs(btf, variable.kind === 'VAR' ? variable.typeId : info.typeId);
     const type = btf.type(typeId);
-    if (type.kind !== 'STRUCT' || type.name === '') throw bad(name, type.kind === 'STRUCT' ? 'its struct has no name' : `it is not a struct but ${type.kind}`);
-    if (info.offset + type.size > section.data.length) throw bad(name, `bytes ${info.offset} to ${info.offset + type.size} of a section of ${section.data.length}`);
+    if (type.kind !== 'STRUCT' || type.name === '')
+      throw bad(name, type.kind === 'STRUCT' ? 'its struct has no name' : `it is not a struct but ${type.kind}`);
+    if (info.offset + type.size > section.data.length)
+      throw bad(name, `bytes ${info.offset} to ${info.offset + type.size} of a section of ${section.data.length}`);
     const map = newMap(name, 'struct_ops', { sectionName: section.name, sectionIndex: section.index, sectionOffset: info.offset });
     map.type = BPF_MAP_TYPE.BPF_MAP_TYPE_STRUCT_OPS;
     map.keySize = 4;

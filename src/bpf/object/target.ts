@@ -26,7 +26,7 @@ export interface TargetKernel {
   kernelSymbol(name: string): bigint | null;
   /** The text of a CONFIG_ option (`y`, `m`, `"str"`, `42`); null where it is not set; throws where no config can be read. */
   kconfig(name: string): string | null;
-  /** Whether the kernel has a feature that changes linking (LINUX_HAS_BPF_COOKIE, LINUX_HAS_SYSCALL_WRAPPER, probe_read_kernel). */
+  /** Whether the kernel has a feature that changes linking, such as the helper bpf_probe_read_kernel. */
   has(feature: LinkFeature): boolean;
   /**
    * The ring buffer decision: false makes every CO-RE question about ring buffers answer no (values of enum bpf_func_id
@@ -35,4 +35,10 @@ export interface TargetKernel {
   readonly ringbuf: boolean;
 }
 
-export type LinkFeature = 'bpf_cookie' | 'syscall_wrapper' | 'probe_read_kernel' | 'ldimm64_full_range_off';
+export type LinkFeature =
+  | 'bpf_cookie'
+  | 'syscall_wrapper'
+  | 'probe_read_kernel'
+  | 'ldimm64_full_range_off'
+  | 'uprobe_multi'
+  | 'arg_ctx_tag';

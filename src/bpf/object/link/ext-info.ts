@@ -1,0 +1,79 @@
+import type { BtfExtSection } from '../../../btf/ext.ts';
+import type { InfoRecords } from '../linked.ts';
+import type { ObjectSpec, ProgramSpec } from '../spec.ts';
+import { LinkError, placeOf } from './error.ts';
+import type { JoinedFunction } from './join.ts';
+
+const none: InfoRecords = { recordSize: 0, count: 0, bytes: new Uint8Array(0) };
+
+/** The func_info and line_info of a joined program, offsets in slots from its start. */
+export function joinExtInfo(
+  spec: ObjectSpec,
+  program: ProgramSpec,
+  functions: readonly JoinedFunction[],
+): { funcInfo: InfoRecords; lineInfo: InfoRecords } {
+  if (spec.btfExt === null || spec.btf === null) return { funcInfo: none, lineInfo: none };
+  return {
+    funcInfo: join(spec, program, functions, spec.btfExt.funcInfo, 'function'),
+    lineInfo: join(spec, program, functions, spec.btfExt.lineInfo, 'line'),
+  };
+}
+
+/**
+ * A program without records gets none for its subprograms either. One whose subprogram lacks them cannot be loaded with any (the kernel wants
+ * func_info of all functions or none): libbpf gives up, without strict the records are left out.
+ */
+function join(
+  spec: ObjectSpec,
+  program: ProgramSpec,
+  functions: readonly JoinedFunction[],
+  sections: readonly BtfExtSection[],
+  what: string,
+): InfoRecords {
+  const parts: Uint8Array[] = [];
+  let recordSize = 0;
+  for (const joined of functions) {
+    const part = recordsOf(joined, sections, spec.littleEndian);
+    if (part === null) {
+      if (parts.length === 0 || !spec.strict) return none;
+      const why = `subprogram ${joined.fn.name} has no ${what} info, the program has`;
+      throw new LinkError({ code: 'E_LINK_INFO', what: 'incomplete .BTF.ext', where: placeOf(program), why });
+    }
+    parts.push(part.bytes);
+    recordSize = part.recordSize;
+  }
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return { recordSize, count: bytes.length / recordSize, bytes };
+}
+
+/** A function's records as little-endian words, their offsets turned from bytes in the section to slots in the program. */
+function recordsOf(
+  { section, fn, at }: JoinedFunction,
+  sections: readonly BtfExtSection[],
+  littleEndian: boolean,
+): { recordSize: number; bytes: Uint8Array } | null {
+  for (const info of sections) {
+    if (info.sectionName !== section.name) continue;
+    const { recordSize } = info;
+    const view = new DataView(info.bytes.buffer, info.bytes.byteOffset, info.bytes.byteLength);
+    const slotOf = (record: number): number => Math.floor(view.getUint32(record * recordSize, littleEndian) / 8);
+    let first = 0;
+    while (first < info.count && slotOf(first) < fn.insn) first++;
+    let end = first;
+    while (end < info.count && slotOf(end) < fn.insn + fn.insnCount) end++;
+    if (first === end) return null;
+    const bytes = info.bytes.slice(first * recordSize, end * recordSize);
+    const out = new DataView(bytes.buffer);
+    if (!littleEndian) for (let word = 0; word < bytes.length; word += 4) out.setUint32(word, out.getUint32(word, false), true);
+    for (let record = 0; record < bytes.length; record += recordSize) {
+      out.setUint32(record, Math.floor(out.getUint32(record, true) / 8) + at - fn.insn, true);
+    }
+    return { recordSize, bytes };
+  }
+  return null;
+}

@@ -35,6 +35,32 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#if defined(__GLIBC__) && !__GLIBC_PREREQ(2, 38)
+/* A libbpf built where glibc is newer refers to these names. */
+int __isoc23_sscanf(const char *text, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	int n = vsscanf(text, format, args);
+	va_end(args);
+	return n;
+}
+
+int __isoc23_fscanf(FILE *file, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	int n = vfscanf(file, format, args);
+	va_end(args);
+	return n;
+}
+
+unsigned long long __isoc23_strtoull(const char *text, char **end, int base)
+{
+	return strtoull(text, end, base);
+}
+#endif
+
 static struct {
 	const char *btf, *kconfig;
 	bool load, fake_maps, all, alone, each, no_pin, info, log;

@@ -32,7 +32,11 @@ export function oracle() {
       rmSync(path.join(cache, 'apt'), { recursive: true, force: true });
       return program;
     } catch (error) {
-      failures.push(`${suite === '' ? 'own sources' : suite}: ${String(error.stderr ?? error.message).trim().slice(-400)}`);
+      failures.push(
+        `${suite === '' ? 'own sources' : suite}: ${String(error.stderr ?? error.message)
+          .trim()
+          .slice(-400)}`,
+      );
     } finally {
       rmSync(work, { recursive: true, force: true });
     }
@@ -84,7 +88,9 @@ Acquire::Languages "none"; APT::Sandbox::User "root";
 }
 
 function compile(libbpf, others, program) {
-  const triplet = readdirSync(path.join(libbpf, 'usr', 'lib')).find((name) => existsSync(path.join(libbpf, 'usr', 'lib', name, 'libbpf.a')));
+  const triplet = readdirSync(path.join(libbpf, 'usr', 'lib')).find((name) =>
+    existsSync(path.join(libbpf, 'usr', 'lib', name, 'libbpf.a')),
+  );
   const archive = (folder, name) => path.join(folder, 'usr', 'lib', triplet, name);
   const compiler = ['clang-19', 'gcc', 'cc'].find((name) => spawnSync(name, ['--version']).status === 0);
   if (compiler === undefined) throw new Error('no C compiler');

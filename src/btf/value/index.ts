@@ -1,4 +1,5 @@
 export { buildDecoder, completeView, type Decoder } from './decoder.ts';
+export { encodeValue } from './encode.ts';
 export { enumNames, type EnumNames } from './enums.ts';
 export { fieldReader, fieldsOf, type FlatField } from './fields.ts';
 export { type ArrayReader, type NullReader, type ObjectReader, type ReadOptions, type ValueReader } from './reader.ts';

@@ -1,0 +1,165 @@
+import { UsageError } from '../../error.ts';
+import { RecordCursor } from './record-cursor.ts';
+
+/**
+ * Reads a record in place: `length` bytes of `view` from `offset`. The memory is the kernel's: it must not be written
+ * (a write kills the process) nor kept after the call.
+ */
+export type UnsafeVisitor = (view: DataView, offset: number, length: number) => void;
+
+/** What a reader has counted since it was made; exact. */
+export interface EventCounters {
+  /** Records given to the callback. */
+  readonly received: number;
+  /** Bytes of those records. */
+  readonly bytes: number;
+  /** Records that the program took back (bpf_ringbuf_discard). */
+  readonly discarded: number;
+  /** Records the kernel says it could not write; null where it does not say: a ring buffer's program itself must count. */
+  readonly lost: number | null;
+}
+
+/** How much {@link EventSource.records} holds in memory before it lets the kernel's buffer fill up. */
+export interface RecordsOptions {
+  /** Records; 4096 unless said. */
+  readonly maxQueued?: number;
+}
+
+/** Records coming out of the kernel: a ring buffer, or the perf buffers of all CPUs. */
+export abstract class EventSource {
+  /** Consumers that wait for records, told when there will be none. */
+  readonly #waiting = new Set<() => void>();
+  #running = false;
+  #paused = false;
+  #closed = false;
+
+  abstract get counters(): EventCounters;
+  /** Begins to be served by the event loop. */
+  protected abstract attach(): void;
+  protected abstract detach(): void;
+  protected abstract suspend(): void;
+  protected abstract wake(): void;
+  /** Lets go of all memory and descriptors; called once. */
+  protected abstract release(): void;
+  protected abstract setVisitor(visitor: UnsafeVisitor | null, onBatchEnd: (() => void) | null): void;
+
+  /** Whether records are being delivered: started, and neither paused nor closed. */
+  get active(): boolean {
+    return this.#running && !this.#paused && !this.#closed;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Calls `onRecord` for every record, in turns of bounded length from the event loop; `onBatchEnd` after each turn that
+   * had any. The cursor is lent: it reads the kernel's memory and expires when the callback returns. A callback that
+   * throws has had its record; the exception surfaces as an uncaught one and reading goes on.
+   */
+  start(onRecord: (record: RecordCursor) => void, onBatchEnd?: () => void): void {
+    const cursor = new RecordCursor(new DataView(new ArrayBuffer(0)));
+    this.startUnsafe((view, offset, length) => {
+      try {
+        onRecord(cursor.lend(view, offset, length));
+      } finally {
+        cursor.expire();
+      }
+    }, onBatchEnd);
+  }
+
+  /** As {@link start}, with raw memory and no checks: for generated decoders. See {@link UnsafeVisitor} for the rules. */
+  startUnsafe(visitor: UnsafeVisitor, onBatchEnd?: () => void): void {
+    this.#ensureOpen();
+    if (this.#running) throw new UsageError({ code: 'E_STARTED', what: 'this reader is being read already', next: 'stop() it first' });
+    this.setVisitor(visitor, onBatchEnd ?? null);
+    this.#running = true;
+    this.#paused = false;
+    try {
+      this.attach();
+    } catch (error) {
+      this.#running = false;
+      this.setVisitor(null, null);
+      throw error;
+    }
+  }
+
+  /** Ends what start() began; records stay in the kernel's buffer, and start() may be called again. */
+  stop(): void {
+    if (!this.#running || this.#closed) return;
+    this.#running = false;
+    this.detach();
+    this.setVisitor(null, null);
+    for (const wake of this.#waiting) wake();
+  }
+
+  /** Leaves records in the kernel's buffer until resume(); costs no CPU. */
+  pause(): void {
+    if (!this.active) return;
+    this.#paused = true;
+    this.suspend();
+  }
+
+  resume(): void {
+    if (!this.#running || !this.#paused || this.#closed) return;
+    this.#paused = false;
+    this.wake();
+  }
+
+  /**
+   * Copies of all records, as they come. While the consumer is busy at most `maxQueued` copies wait in memory; then the
+   * kernel's buffer fills up, and what does not fit there is lost (and counted by the program or the kernel).
+   */
+  async *records(options: RecordsOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+    const maxQueued = options.maxQueued ?? 4096;
+    let queue: Uint8Array[] = [];
+    let notify: (() => void) | null = null;
+    const wake = (): void => {
+      notify?.();
+      notify = null;
+    };
+    this.#waiting.add(wake);
+    this.start((record) => {
+      queue.push(record.bytesCopy());
+      if (queue.length >= maxQueued) this.pause();
+    }, wake);
+    try {
+      for (;;) {
+        const batch = queue;
+        queue = [];
+        yield* batch;
+        if (queue.length > 0) continue;
+        if (this.#closed || !this.#running) return;
+        const more = new Promise<void>((resolve) => (notify = resolve));
+        this.resume();
+        await more;
+      }
+    } finally {
+      this.#waiting.delete(wake);
+      this.stop();
+    }
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    return this.records();
+  }
+
+  /** Stops reading and lets go of memory and descriptors. Harmless when repeated, inside a callback, and to views that are still held. */
+  close(): void {
+    if (this.#closed) return;
+    if (this.#running) this.detach();
+    this.#running = false;
+    this.#closed = true;
+    this.setVisitor(null, null);
+    this.release();
+    for (const wake of this.#waiting) wake();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #ensureOpen(): void {
+    if (this.#closed) throw new UsageError({ code: 'E_CLOSED', what: 'this reader is closed' });
+  }
+}

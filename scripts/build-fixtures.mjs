@@ -1,0 +1,63 @@
+// Builds the compiled files in fixtures/ from the sources beside them, the same bytes on any machine:
+//   node scripts/build-fixtures.mjs           builds all
+//   node scripts/build-fixtures.mjs NAME...   builds those whose output has NAME in its path
+//   node scripts/build-fixtures.mjs --check   builds into a temporary folder and compares; exit code 1 where one differs
+// Needs clang-19 and llvm-19 (llvm-strip-19); sources may include libbpf-dev's headers (bpf/bpf_helpers.h).
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+
+/** One compiled fixture: `output` and `source` are paths from the root; `flags` come after the common ones. */
+const table = [
+  { output: 'fixtures/tour.bpf.o', source: 'fixtures/src/tour.bpf.c', target: 'bpf', flags: [] },
+  { output: 'fixtures/tour.bpfeb.o', source: 'fixtures/src/tour.bpf.c', target: 'bpfeb', flags: [] },
+  { output: 'fixtures/nobtf.bpf.o', source: 'fixtures/src/nobtf.bpf.c', target: 'bpf', flags: ['-g0'] },
+];
+
+/** Paths in BTF and symbol names must not tell where the tree lies. */
+const common = ['-O2', '-g', '-mcpu=v3', '-Wall', '-Werror', '-ffile-prefix-map=.=', '-fdebug-compilation-dir=.', '-Iinclude'];
+
+function build(row, output) {
+  const from = path.join(root, row.source);
+  run('clang-19', ['-target', row.target, ...common, ...row.flags, '-c', path.relative(root, from), '-o', output]);
+  // DWARF goes, BTF stays.
+  run('llvm-strip-19', ['-g', output]);
+}
+
+function run(command, args) {
+  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
+  if (result.status === 0) return;
+  const reason = result.error?.message ?? `exit code ${result.status}\n${result.stderr}`;
+  console.error(`build-fixtures: ${command} ${args.join(' ')}: ${reason}`);
+  process.exit(2);
+}
+
+function check(rows) {
+  const folder = mkdtempSync(path.join(tmpdir(), 'rawbpf-fixtures-'));
+  let differing = 0;
+  for (const row of rows) {
+    const rebuilt = path.join(folder, path.basename(row.output));
+    build(row, rebuilt);
+    const same = readFileSync(rebuilt).equals(readFileSync(path.join(root, row.output)));
+    if (!same) differing++;
+    console.log(`${same ? 'same' : 'DIFFERS'} ${row.output}`);
+  }
+  rmSync(folder, { recursive: true });
+  return differing;
+}
+
+const args = process.argv.slice(2);
+const names = args.filter((arg) => arg !== '--check');
+const rows = table.filter((row) => names.length === 0 || names.some((name) => row.output.includes(name)));
+if (args.includes('--check')) process.exitCode = check(rows) === 0 ? 0 : 1;
+else {
+  for (const row of rows) {
+    mkdirSync(path.dirname(path.join(root, row.output)), { recursive: true });
+    build(row, path.join(root, row.output));
+    console.log(row.output);
+  }
+}

@@ -79,8 +79,7 @@ function complaints(file: string, text: string): string[] {
       if (pure) found.push(`the pure layer ${name} imports ${specifier}`);
     }
   }
-  // However it is loaded, its name has to be written.
-  if (/['"]koffi['"]/.test(withStrings) && file !== koffiBackend) found.push('it imports koffi');
+  if (/(?:\(\s*|\bfrom\s*|\bimport\s*)['"]koffi['"]/.test(withStrings) && file !== koffiBackend) found.push('it imports koffi');
   const global = pure ? nodeGlobals.exec(code) : null;
   if (global !== null) found.push(`the pure layer ${name} uses ${global[0]}`);
   return found;

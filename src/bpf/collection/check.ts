@@ -1,0 +1,191 @@
+import { RawbpfError } from '../../error.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { attachProgram } from '../link/attach.ts';
+import type { LinkedProgram } from '../object/linked.ts';
+import type { MapSpec, ObjectSpec, ProgramSpec } from '../object/spec.ts';
+import type { LoadedBtf } from '../program/btf.ts';
+import type { BpfProgram } from '../program/program.ts';
+import { BPF_ATTACH_TYPE } from '../uapi/attach-type.gen.ts';
+import { BPF_MAP_TYPE } from '../uapi/map-type.gen.ts';
+import { nameOf } from '../uapi/names.ts';
+import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
+import { UndoList } from '../undo.ts';
+import { checkByteOrder, loadCollection, loadObjectBtf, loadOne, openSession } from './load.ts';
+import { createMaps, type MapWorld } from './maps.ts';
+import { type LoadOptions, prepareSpec } from './options.ts';
+
+/** How one program fared. */
+export interface ProgramVerdict {
+  readonly name: string;
+  readonly section: string;
+  /** The kernel's name: `BPF_PROG_TYPE_TRACEPOINT`. */
+  readonly type: string;
+  /** The kernel's name; null where the section sets none. */
+  readonly attachType: string | null;
+  /** After subprograms are joined. */
+  readonly insnCount: number;
+  /** With the whole object, or alone. */
+  readonly loaded: boolean;
+  /** The kernel's hash over its instructions, null where it did not load. */
+  readonly tag: string | null;
+  /** Null where it was not asked for, or the section says nothing to attach to. */
+  readonly attached: boolean | null;
+  readonly error: RawbpfError | null;
+  /** Instructions after all relocation, map and BTF descriptors zero; null where that failed. */
+  readonly insns: Uint8Array | null;
+}
+
+/** One map as it would be made. */
+export interface MapVerdict {
+  /** As libbpf's bpf_map__name() gives it. */
+  readonly name: string;
+  readonly type: string;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly flags: number;
+}
+
+/** How an object fared on this kernel. */
+export interface ObjectVerdict {
+  /** As a whole: every program that it wants loaded. */
+  readonly loaded: boolean;
+  /** Why not. */
+  readonly error: RawbpfError | null;
+  readonly programs: readonly ProgramVerdict[];
+  readonly maps: readonly MapVerdict[];
+}
+
+export interface TryOptions {
+  /** Also attaches each program whose section says where, and lets go again. */
+  readonly attach?: boolean;
+}
+
+/**
+ * Tries an object on this kernel and lets go of it: as a whole, and where that fails, or for programs that it does not want
+ * loaded, each program alone, linked anew as if no other were to load. Nothing is pinned and nothing stays.
+ */
+export function tryPrograms(kernel: Kernel, spec: ObjectSpec, options: TryOptions = {}): ObjectVerdict {
+  const loadOptions: LoadOptions = { pinRoot: null, sizeUnsized: !spec.strict };
+  const verdicts = new Map<ProgramSpec, ProgramVerdict>();
+  let error: RawbpfError | null = null;
+  try {
+    const collection = loadCollection(kernel, spec, loadOptions);
+    try {
+      for (const program of spec.programs) {
+        const loaded = collection.programs.get(program.name);
+        if (loaded !== undefined) verdicts.set(program, loadedVerdict(program, loaded, options));
+      }
+    } finally {
+      collection.close();
+    }
+  } catch (caught) {
+    error = known(caught);
+    verdicts.clear();
+  }
+  for (const program of spec.programs) {
+    if (!verdicts.has(program)) verdicts.set(program, tryAlone(kernel, spec, program, loadOptions, options));
+  }
+  return {
+    loaded: error === null,
+    error,
+    programs: spec.programs.map((program) => verdicts.get(program) as ProgramVerdict),
+    maps: spec.maps.map(mapVerdict),
+  };
+}
+
+function tryAlone(kernel: Kernel, spec: ObjectSpec, program: ProgramSpec, loadOptions: LoadOptions, options: TryOptions): ProgramVerdict {
+  const undo = new UndoList();
+  let linked: LinkedProgram | null = null;
+  try {
+    checkByteOrder(spec);
+    const prepared = prepareSpec(spec, { ...loadOptions, programs: (candidate) => candidate.name === program.name });
+    const own = prepared.programs[spec.programs.indexOf(program)] as ProgramSpec;
+    const session = openSession(kernel, prepared, [own]);
+    const result = session.link(own);
+    if (!result.ok) throw result.error;
+    linked = result.program;
+    if (spec.strict && session.error !== null) throw session.error;
+    const btf: LoadedBtf | null = loadObjectBtf(kernel, prepared);
+    if (btf !== null) undo.own(btf);
+    const world: MapWorld = { kernel, spec: prepared, options: loadOptions, session, btf, undo };
+    // As libbpf would, all maps; else only those that the program uses.
+    const maps = createMaps(world, spec.strict ? null : mapsOf(prepared, linked));
+    const loaded = loadOne(world, maps, linked);
+    return loadedVerdict(program, loaded, options);
+  } catch (caught) {
+    return verdict(program, linked, {
+      loaded: false,
+      tag: null,
+      attached: options.attach === true && attachable(program) ? false : null,
+      error: known(caught),
+    });
+  } finally {
+    undo.undo();
+  }
+}
+
+/** The maps that a program's instructions name, and those in the slots of these. */
+function mapsOf(spec: ObjectSpec, linked: LinkedProgram): ReadonlySet<string> {
+  const names = new Set(linked.fixups.flatMap((fixup) => (fixup.kind === 'map_fd' || fixup.kind === 'map_value_fd' ? [fixup.map] : [])));
+  // A set may grow while it is walked: slots of slots are found too.
+  for (const name of names) {
+    for (const slot of spec.maps.find((map) => map.name === name)?.slots ?? []) if (slot.kind === 'map') names.add(slot.name);
+  }
+  return names;
+}
+
+function loadedVerdict(program: ProgramSpec, loaded: BpfProgram, options: TryOptions): ProgramVerdict {
+  const tag = loaded.info().tag;
+  let attached: boolean | null = null;
+  let error: RawbpfError | null = null;
+  if (options.attach === true) {
+    try {
+      const link = attachProgram(loaded);
+      attached = link === null ? null : true;
+      link?.close();
+    } catch (caught) {
+      attached = false;
+      error = known(caught);
+    }
+  }
+  return verdict(program, loaded.linked, { loaded: true, tag, attached, error });
+}
+
+function attachable(program: ProgramSpec): boolean {
+  return program.section !== null && program.section.attach !== 'none' && program.attachTo !== null;
+}
+
+function verdict(
+  program: ProgramSpec,
+  linked: LinkedProgram | null,
+  outcome: Pick<ProgramVerdict, 'loaded' | 'tag' | 'attached' | 'error'>,
+): ProgramVerdict {
+  const { expectedAttachType } = program;
+  return {
+    name: program.name,
+    section: program.sectionName,
+    type: nameOf(BPF_PROG_TYPE, program.type) ?? `BPF_PROG_TYPE_${program.type}`,
+    attachType: expectedAttachType === null ? null : (nameOf(BPF_ATTACH_TYPE, expectedAttachType) ?? String(expectedAttachType)),
+    insnCount: (linked?.insns ?? program.insns).length / 8,
+    ...outcome,
+    insns: linked?.insns ?? null,
+  };
+}
+
+function mapVerdict(map: MapSpec): MapVerdict {
+  return {
+    name: map.libbpfName,
+    type: nameOf(BPF_MAP_TYPE, map.type) ?? `BPF_MAP_TYPE_${map.type}`,
+    keySize: map.keySize,
+    valueSize: map.valueSize,
+    maxEntries: map.maxEntries,
+    flags: map.flags,
+  };
+}
+
+/** A failure of the object's or the kernel's; anything else is a bug of ours and goes on. */
+function known(error: unknown): RawbpfError {
+  if (error instanceof RawbpfError) return error;
+  throw error;
+}

@@ -1,0 +1,100 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+import { UnsupportedError } from '../../error.ts';
+
+const newline = 0x0a;
+const space = 0x20;
+const tab = 0x09;
+
+/** One line of /proc/kallsyms. */
+export interface KernelSymbol {
+  readonly address: bigint;
+  /** As nm prints it: `t`, `T`, `d`... */
+  readonly type: string;
+  readonly name: string;
+  /** The module, null for the kernel itself. */
+  readonly module: string | null;
+}
+
+/** The text of /proc/kallsyms (5 MB on a small kernel), kept as bytes and searched without being split into lines. */
+export class Kallsyms {
+  readonly #text: Buffer;
+
+  constructor(text: Buffer) {
+    this.#text = text;
+  }
+
+  /**
+   * The address of a symbol, null where there is none. Data symbols also match without the `.llvm.HASH` that ThinLTO
+   * adds. Throws E_KSYM_AMBIGUOUS where the name has two addresses.
+   */
+  address(name: string): bigint | null {
+    let found: bigint | null = null;
+    for (const symbol of this.find(name)) {
+      if (found !== null && found !== symbol.address) {
+        throw new UnsupportedError({
+          code: 'E_KSYM_AMBIGUOUS',
+          what: 'the kernel has several symbols of this name',
+          where: { symbol: name },
+          why: `0x${found.toString(16)} and 0x${symbol.address.toString(16)} are both called ${name}`,
+        });
+      }
+      found = symbol.address;
+    }
+    return found;
+  }
+
+  /** Every symbol of this name. */
+  *find(name: string): Generator<KernelSymbol> {
+    if (name === '' || /\s/.test(name)) return;
+    const wanted = Buffer.from(` ${name}`);
+    for (let at = this.#text.indexOf(wanted); at >= 0; at = this.#text.indexOf(wanted, at + 1)) {
+      const symbol = this.#lineAt(at);
+      if (symbol === null) continue;
+      if (symbol.name === name || (symbol.type.toLowerCase() === 'd' && symbol.name.startsWith(`${name}.llvm.`))) yield symbol;
+    }
+  }
+
+  /** Every symbol, in the file's order. */
+  *[Symbol.iterator](): Generator<KernelSymbol> {
+    for (let at = 0; at < this.#text.length;) {
+      const symbol = this.#lineAt(at);
+      if (symbol !== null) yield symbol;
+      const end = this.#text.indexOf(newline, at);
+      if (end < 0) return;
+      at = end + 1;
+    }
+  }
+
+  #lineAt(at: number): KernelSymbol | null {
+    const start = at === 0 ? 0 : this.#text.lastIndexOf(newline, at - 1) + 1;
+    let end = this.#text.indexOf(newline, at);
+    if (end < 0) end = this.#text.length;
+    const line = this.#text.subarray(start, end);
+    const firstSpace = line.indexOf(space);
+    if (firstSpace < 1 || line[firstSpace + 2] !== space) return null;
+    const moduleTab = line.indexOf(tab);
+    return {
+      address: BigInt(`0x${line.toString('latin1', 0, firstSpace)}`),
+      type: line.toString('latin1', firstSpace + 1, firstSpace + 2),
+      name: line.toString('latin1', firstSpace + 3, moduleTab < 0 ? undefined : moduleTab),
+      module: moduleTab < 0 ? null : line.toString('latin1', moduleTab + 2, line.length - 1),
+    };
+  }
+}
+
+/** Reads /proc/kallsyms in pieces: the kernel formats it line by line and gives no size. */
+export function readKallsyms(path = '/proc/kallsyms'): Kallsyms {
+  const fd = openSync(path, 'r');
+  try {
+    let text = Buffer.allocUnsafe(8 << 20);
+    let length = 0;
+    for (;;) {
+      if (length === text.length) text = Buffer.concat([text], text.length * 2);
+      const count = readSync(fd, text, length, text.length - length, null);
+      if (count === 0) return new Kallsyms(Buffer.from(text.subarray(0, length)));
+      length += count;
+    }
+  } finally {
+    closeSync(fd);
+  }
+}

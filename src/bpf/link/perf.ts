@@ -1,0 +1,52 @@
+import { bpf, bpfError } from '../../sys/bpf.ts';
+import { SyscallError } from '../../sys/errno.ts';
+import { UnsupportedError } from '../../error.ts';
+import { closeFd } from '../../sys/file.ts';
+import { perfIoctl } from '../../sys/perf-event.ts';
+import { BPF_ATTACH_TYPE } from '../uapi/attach-type.gen.ts';
+import type { BpfProgram } from '../program/program.ts';
+import { type BpfLink, KernelLink, type LinkNames, PerfEventLink } from './link.ts';
+
+/**
+ * Sets a program on a perf event whose descriptor is given away: as a link where the kernel has them (5.15), else by the
+ * older ioctl. The descriptor is closed where that fails.
+ */
+export function attachToPerfEvent(program: BpfProgram, eventFd: number, names: LinkNames, cookie = 0n): BpfLink {
+  const { kernel } = program;
+  try {
+    const link = setProgram(program, eventFd, names, cookie);
+    const enabled = perfIoctl(kernel.sys, eventFd, 'PERF_EVENT_IOC_ENABLE');
+    if (enabled < 0) {
+      if (link instanceof KernelLink) closeFd(kernel.sys, link.fd);
+      throw new SyscallError('ioctl(PERF_EVENT_IOC_ENABLE)', enabled, { what: 'cannot enable the event', where: { target: names.target } });
+    }
+    kernel.trace({ step: 'attach', program: program.name, kind: names.kind, target: names.target });
+    return link;
+  } catch (error) {
+    closeFd(kernel.sys, eventFd);
+    throw error;
+  }
+}
+
+function setProgram(program: BpfProgram, eventFd: number, names: LinkNames, cookie: bigint): BpfLink {
+  const { kernel } = program;
+  const where = { program: program.name, target: names.target };
+  const fd = bpf(kernel.sys, 'BPF_LINK_CREATE', {
+    prog_fd: program.fd,
+    target_fd: eventFd,
+    attach_type: BPF_ATTACH_TYPE.BPF_PERF_EVENT,
+    'perf_event.bpf_cookie': cookie,
+  });
+  // The event's descriptor has to stay: the link holds the event, but closing early would lose its enable state on old kernels.
+  if (fd >= 0) return new KernelLink(kernel, fd, program, names, [eventFd]);
+  if (kernel.has('perf_link')) throw bpfError(kernel.sys, 'BPF_LINK_CREATE', fd, { what: 'cannot attach', where });
+  if (cookie !== 0n) {
+    throw new UnsupportedError({ code: 'E_COOKIE', what: 'this kernel has no attach cookies', where, why: 'they came with Linux 5.15' });
+  }
+  const set = perfIoctl(kernel.sys, eventFd, 'PERF_EVENT_IOC_SET_BPF', program.fd);
+  if (set < 0) {
+    const why = set === -22 ? 'the kernel refuses this program on this event: is its type right?' : undefined;
+    throw new SyscallError('ioctl(PERF_EVENT_IOC_SET_BPF)', set, { what: 'cannot attach', where, ...(why === undefined ? {} : { why }) });
+  }
+  return new PerfEventLink(kernel, eventFd, program, names);
+}

@@ -1,0 +1,157 @@
+import { UsageError } from '../../error.ts';
+import type { StructValues } from '../../bytes/struct.ts';
+import { bpf, bpfCall, type BpfCommand } from '../../sys/bpf.ts';
+import { mapBatchAttr } from '../../sys/bpf-attr/index.ts';
+import { isErrno } from '../../sys/errno.ts';
+import type { BpfMap } from './map.ts';
+
+/** Keys and values of one map side by side: `values[i]` belongs to `keys[i]`. */
+export interface BatchEntries {
+  readonly keys: readonly Uint8Array[];
+  readonly values: readonly Uint8Array[];
+}
+
+type LookupCommand = 'BPF_MAP_LOOKUP_BATCH' | 'BPF_MAP_LOOKUP_AND_DELETE_BATCH';
+
+/**
+ * Operations on many keys in one call (Linux 5.6). Where the kernel cannot do it for a map's type, the same is done key by
+ * key, so that callers need not care.
+ */
+export class MapBatch {
+  readonly #map: BpfMap;
+
+  constructor(map: BpfMap) {
+    this.#map = map;
+  }
+
+  /** Every entry, in pieces of about `size`. */
+  *lookup(size = 256): Generator<BatchEntries> {
+    yield* this.#walk('BPF_MAP_LOOKUP_BATCH', size);
+  }
+
+  /** Takes every entry out, in pieces of about `size`. */
+  *lookupAndDelete(size = 256): Generator<BatchEntries> {
+    yield* this.#walk('BPF_MAP_LOOKUP_AND_DELETE_BATCH', size);
+  }
+
+  /** Sets many keys; returns how many were set before the first that failed threw. */
+  update(keys: readonly Uint8Array[], values: readonly Uint8Array[]): number {
+    if (keys.length !== values.length) {
+      throw new UsageError({ code: 'E_MAP_BATCH', what: 'as many values as keys are wanted', where: { map: this.#map.name } });
+    }
+    if (keys.length === 0) return 0;
+    const map = this.#map;
+    const valueSize = values[0]?.length ?? 0;
+    const buffers = { keys: join(map, keys, map.keySize), values: join(map, values, valueSize) };
+    if (valueSize !== (map.perCpu ? map.copiedValueSize : map.valueSize)) map.update(keys[0] as Uint8Array, values[0] as Uint8Array);
+    const result = bpf(map.kernel.sys, 'BPF_MAP_UPDATE_BATCH', { map_fd: map.fd, ...buffers, count: keys.length });
+    if (!unsupported(result)) {
+      map.check(result, 'BPF_MAP_UPDATE_BATCH');
+      return keys.length;
+    }
+    keys.forEach((key, i) => map.update(key, values[i] as Uint8Array));
+    return keys.length;
+  }
+
+  /** Deletes many keys; keys that are not there are passed over. Returns how many were deleted. */
+  delete(keys: readonly Uint8Array[]): number {
+    // The kernel's own batch stops at the first missing key, and says how many it did: the rest goes on from there.
+    const map = this.#map;
+    let deleted = 0;
+    let start = 0;
+    while (start < keys.length) {
+      const rest = keys.slice(start);
+      const attr = { map_fd: map.fd, keys: join(map, rest, map.keySize), count: rest.length };
+      const { result, count } = batchCall(map, 'BPF_MAP_DELETE_BATCH', attr);
+      if (unsupported(result)) return deleted + rest.filter((key) => map.delete(key)).length;
+      deleted += count;
+      if (result >= 0) return deleted;
+      if (!isErrno(result, 'ENOENT')) map.check(result, 'BPF_MAP_DELETE_BATCH');
+      start += count + 1;
+    }
+    return deleted;
+  }
+
+  *#walk(command: LookupCommand, size: number): Generator<BatchEntries> {
+    const map = this.#map;
+    const keySize = map.keySize;
+    const valueSize = map.copiedValueSize;
+    let count = Math.max(1, Math.min(size, map.maxEntries || size));
+    // A hash's cursor is a bucket number, others' the last key: room for either.
+    let cursor: Uint8Array | null = null;
+    let started = false;
+    for (;;) {
+      const keys = new Uint8Array(count * keySize);
+      const values = new Uint8Array(count * valueSize);
+      const next = new Uint8Array(Math.max(8, keySize));
+      const call = batchCall(map, command, { map_fd: map.fd, in_batch: cursor, out_batch: next, keys, values, count });
+      if (isErrno(call.result, 'ENOSPC') && count < 1 << 24) {
+        // A single bucket holds more than fits: the kernel gave nothing, so nothing is lost by asking again.
+        count *= 2;
+        continue;
+      }
+      if (!started && unsupported(call.result)) {
+        yield* this.#walkByKey(command, size);
+        return;
+      }
+      const end = isErrno(call.result, 'ENOENT');
+      if (!end) map.check(call.result, command);
+      if (call.count > 0) yield split(keys, values, call.count, keySize, valueSize);
+      if (end) return;
+      started = true;
+      cursor = next;
+    }
+  }
+
+  *#walkByKey(command: LookupCommand, size: number): Generator<BatchEntries> {
+    const map = this.#map;
+    let keys: Uint8Array[] = [];
+    let values: Uint8Array[] = [];
+    for (const key of map.keys()) {
+      const value = map.lookup(key);
+      if (value === null) continue;
+      if (command === 'BPF_MAP_LOOKUP_AND_DELETE_BATCH' && !map.delete(key)) continue;
+      keys.push(key);
+      values.push(value);
+      if (keys.length >= size) {
+        yield { keys, values };
+        keys = [];
+        values = [];
+      }
+    }
+    if (keys.length > 0) yield { keys, values };
+  }
+}
+
+/** ENOTSUPP (524) is the kernel's own number for "this map type cannot"; EINVAL is a kernel without the command. */
+function unsupported(result: number): boolean {
+  return result === -524 || isErrno(result, 'EINVAL') || isErrno(result, 'EOPNOTSUPP');
+}
+
+/** Makes a batch call; the kernel writes back how many it did. */
+function batchCall(map: BpfMap, command: BpfCommand, values: StructValues): { result: number; count: number } {
+  const { result, attr } = bpfCall(map.kernel.sys, command, values);
+  return { result, count: Number(mapBatchAttr.decode(attr)['count']) };
+}
+
+function join(map: BpfMap, parts: readonly Uint8Array[], size: number): Uint8Array {
+  const bytes = new Uint8Array(parts.length * size);
+  parts.forEach((part, i) => {
+    if (part.length !== size) {
+      throw new UsageError({
+        code: 'E_MAP_BATCH',
+        what: 'wrong size in a batch',
+        where: { map: map.name, index: i },
+        why: `${part.length} bytes were given, ${size} are wanted`,
+      });
+    }
+    bytes.set(part, i * size);
+  });
+  return bytes;
+}
+
+function split(keys: Uint8Array, values: Uint8Array, count: number, keySize: number, valueSize: number): BatchEntries {
+  const cut = (bytes: Uint8Array, size: number): Uint8Array[] =>
+    Array.from({ length: count }, (_, i) => bytes.subarray(i * size, i * size + size));
+  return { keys: cut(keys, keySize), values: cut(values, valueSize) };
+}

@@ -1,0 +1,241 @@
+import type { Btf } from '../../btf/btf.ts';
+import type { StructValues } from '../../bytes/struct.ts';
+import { cString, toCString } from '../../bytes/text.ts';
+import { UnsupportedError, UsageError } from '../../error.ts';
+import { bpfCall, bpfError } from '../../sys/bpf.ts';
+import { progLoadAttr } from '../../sys/bpf-attr/index.ts';
+import { errnoName, isErrno } from '../../sys/errno.ts';
+import { InsnSlots } from '../insn/insn.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { kernelObjectName } from '../object-name.ts';
+import type { InfoRecords, LinkedProgram } from '../object/linked.ts';
+import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
+import { nameOf } from '../uapi/names.ts';
+import { VerifierError } from '../verifier/error.ts';
+import { sourceLine } from '../verifier/source-line.ts';
+import { BpfProgram } from './program.ts';
+
+/** What a linked program needs to be loaded besides itself. */
+export interface ProgramContext {
+  readonly license: string;
+  /** LINUX_VERSION_CODE form; the running kernel's where the object names none. */
+  readonly kernVersion: number;
+  /** Descriptors of the maps it uses, by name. */
+  mapFd(name: string): number;
+  /** Descriptors of modules' BTF, by module. */
+  moduleFd(name: string): number;
+  /** Descriptors of the maps made from {@link LinkedProgram.jumpTables}. */
+  jumpTableFd(index: number): number;
+  /** The object's BTF, parsed and loaded; -1 where the kernel has not taken it. */
+  readonly btf: Btf | null;
+  readonly btfFd: number;
+  /** The program an EXT (freplace) or tracing program is for. */
+  readonly attachProgramFd?: number;
+  /** 1: the log of a successful load too, 2: every state, 4: statistics; 0 unless said. */
+  readonly logLevel?: number;
+}
+
+/** BPF_PROG_LOAD gives EAGAIN when a signal came while it waited for a lock. */
+const attempts = 5;
+const firstLogSize = 64 << 10;
+/** The kernel takes no larger log buffer (UINT_MAX >> 2). */
+const maxLogSize = 0x3fffffff;
+
+/**
+ * Loads one linked program. The first attempt asks for no log, which is much faster; after a refusal the second asks
+ * for all of it.
+ *
+ * Throws VerifierError where the verifier refused it, SyscallError where the kernel did for another reason.
+ */
+export function loadProgram(kernel: Kernel, linked: LinkedProgram, context: ProgramContext): BpfProgram {
+  const spec = linked.spec;
+  if (spec.type === BPF_PROG_TYPE.BPF_PROG_TYPE_UNSPEC) {
+    throw new UnsupportedError({
+      code: 'E_PROGRAM_TYPE',
+      what: `program ${spec.name} has no type`,
+      where: { section: spec.sectionName },
+      why: 'no section rule matches',
+      next: 'name the section after the hook (SEC("tp/syscalls/sys_enter_execve")), or set the type before loading',
+    });
+  }
+  if (linked.insns.length === 0) throw new UsageError({ code: 'E_PROGRAM_EMPTY', what: `program ${spec.name} has no instructions` });
+  if (linked.attachError !== null && context.attachProgramFd === undefined) throw linked.attachError;
+  let attr = loadAttributes(kernel, linked, context);
+  let loaded = attempt(kernel, attr, context.logLevel ?? 0);
+  if (isErrno(loaded.result, 'EPERM') && kernel.retryAfterMemlock()) loaded = attempt(kernel, attr, context.logLevel ?? 0);
+  if (isErrno(loaded.result, 'EINVAL') || isErrno(loaded.result, 'E2BIG')) {
+    const reduced = withoutUnknown(kernel, linked, attr, loaded.attr);
+    if (reduced !== null) {
+      attr = reduced;
+      loaded = attempt(kernel, attr, context.logLevel ?? 0);
+    }
+  }
+  // EPERM without a log comes before the verifier; asking again for its log costs nothing and may say more.
+  if (loaded.result < 0 && loaded.log === '') loaded = attempt(kernel, attr, 1);
+  if (loaded.result < 0) throw loadError(kernel, linked, context, loaded);
+  const insnCount = linked.insns.length / 8;
+  kernel.trace({ step: 'program', name: spec.name, type: spec.type, insnCount, fd: loaded.result });
+  return new BpfProgram(kernel, loaded.result, {
+    name: spec.name,
+    type: spec.type,
+    expectedAttachType: Number(attr['expected_attach_type'] ?? 0),
+    spec,
+    linked,
+    log: loaded.log,
+  });
+}
+
+function loadAttributes(kernel: Kernel, linked: LinkedProgram, context: ProgramContext): StructValues {
+  const { spec } = linked;
+  const { insns, fdArray } = applyFixups(linked, context);
+  const attachModuleFd = linked.attachBtfModule === '' ? undefined : context.moduleFd(linked.attachBtfModule);
+  return {
+    prog_type: spec.type,
+    insns,
+    insn_cnt: insns.length / 8,
+    license: toCString(context.license),
+    kern_version: context.kernVersion === 0 ? kernel.version : context.kernVersion,
+    prog_flags: spec.flags,
+    prog_name: kernelObjectName(spec.name),
+    expected_attach_type: linked.expectedAttachType,
+    ...infoAttributes(linked, context),
+    attach_btf_id: linked.attachBtfId,
+    ...(context.attachProgramFd === undefined ? { attach_btf_obj_fd: attachModuleFd } : { attach_prog_fd: context.attachProgramFd }),
+    fd_array: fdArray ?? undefined,
+  };
+}
+
+function infoAttributes(linked: LinkedProgram, context: ProgramContext): StructValues {
+  if (context.btfFd < 0) return {};
+  const { funcInfo, lineInfo } = linked;
+  return {
+    prog_btf_fd: context.btfFd,
+    ...(funcInfo.count === 0 ? {} : { func_info: funcInfo.bytes, func_info_rec_size: funcInfo.recordSize, func_info_cnt: funcInfo.count }),
+    ...(lineInfo.count === 0 ? {} : { line_info: lineInfo.bytes, line_info_rec_size: lineInfo.recordSize, line_info_cnt: lineInfo.count }),
+  };
+}
+
+/** Puts the descriptors in, into a copy: a linked program can be loaded again. */
+function applyFixups(linked: LinkedProgram, context: ProgramContext): { insns: Uint8Array; fdArray: Uint8Array | null } {
+  const slots = new InsnSlots(linked.insns.slice());
+  const modules = new Map<number, number>();
+  for (const fixup of linked.fixups) {
+    switch (fixup.kind) {
+      case 'map_fd':
+      case 'map_value_fd':
+        slots.setImm(fixup.insn, context.mapFd(fixup.map));
+        break;
+      case 'ksym_btf_fd':
+        slots.setImm(fixup.insn + 1, context.moduleFd(fixup.module));
+        break;
+      case 'jump_table_fd':
+        slots.setImm(fixup.insn, context.jumpTableFd(fixup.table));
+        break;
+      case 'module_btf_fd':
+        slots.setOff(fixup.insn, fixup.fdArrayIndex);
+        modules.set(fixup.fdArrayIndex, context.moduleFd(fixup.module));
+        break;
+    }
+  }
+  if (modules.size === 0) return { insns: slots.bytes, fdArray: null };
+  // The kernel knows no length: it reads the elements that instructions name. Element 0 stands for vmlinux.
+  const fds = new Int32Array(Math.max(...modules.keys()) + 1);
+  for (const [index, fd] of modules) fds[index] = fd;
+  return { insns: slots.bytes, fdArray: new Uint8Array(fds.buffer) };
+}
+
+interface Attempt {
+  readonly result: number;
+  readonly log: string;
+  /** The attribute as the kernel left it. */
+  readonly attr: Uint8Array;
+}
+
+function attempt(kernel: Kernel, values: StructValues, logLevel: number): Attempt {
+  let size = firstLogSize;
+  for (let tries = 0; ;) {
+    const log = logLevel === 0 ? null : new Uint8Array(size);
+    const { result, attr } = bpfCall(kernel.sys, 'BPF_PROG_LOAD', {
+      ...values,
+      ...(log === null ? {} : { log_level: logLevel, log_buf: log, log_size: size }),
+    });
+    if (isErrno(result, 'EAGAIN') && ++tries < attempts) continue;
+    if (isErrno(result, 'ENOSPC') && log !== null && size < maxLogSize) {
+      // Kernels from 6.4 on tell how long it is; to others twice as much is offered.
+      const wanted = Number(progLoadAttr.decode(attr)['log_true_size']);
+      size = Math.min(wanted > size ? wanted : size * 2, maxLogSize);
+      continue;
+    }
+    return { result, log: log === null ? '' : cString(log), attr };
+  }
+}
+
+/** The attributes without what this kernel does not know; null where it knows all of it. */
+function withoutUnknown(kernel: Kernel, linked: LinkedProgram, values: StructValues, attr: Uint8Array): StructValues | null {
+  const reduced: Record<string, StructValues[string]> = { ...values };
+  let changed = false;
+  const drop = (...names: string[]): void => {
+    for (const name of names) {
+      if (reduced[name] === undefined) continue;
+      reduced[name] = undefined;
+      changed = true;
+    }
+  };
+  if (!kernel.has('prog_name')) drop('prog_name');
+  if (linked.spec.section?.attachTypeOptional === true && reduced['expected_attach_type'] !== 0 && !kernel.has('exp_attach_type')) {
+    drop('expected_attach_type');
+  }
+  if (reduced['prog_btf_fd'] !== undefined && !kernel.has('btf_func')) {
+    drop('prog_btf_fd', 'func_info', 'func_info_rec_size', 'func_info_cnt', 'line_info', 'line_info_rec_size', 'line_info_cnt');
+  }
+  // With E2BIG the kernel writes back the record size it knows: what lies beyond must be zero.
+  const kernelSizes = progLoadAttr.decode(attr);
+  for (const kind of ['func_info', 'line_info'] as const) {
+    const records: InfoRecords = kind === 'func_info' ? linked.funcInfo : linked.lineInfo;
+    const known = Number(kernelSizes[`${kind}_rec_size`]);
+    if (reduced[kind] === undefined || known === 0 || known >= records.recordSize) continue;
+    reduced[kind] = zeroTails(records, known);
+    changed = true;
+  }
+  return changed ? reduced : null;
+}
+
+function zeroTails(records: InfoRecords, known: number): Uint8Array {
+  const bytes = records.bytes.slice();
+  for (let i = 0; i < records.count; i++) bytes.fill(0, i * records.recordSize + known, (i + 1) * records.recordSize);
+  return bytes;
+}
+
+function loadError(kernel: Kernel, linked: LinkedProgram, context: ProgramContext, loaded: Attempt): Error {
+  const { spec } = linked;
+  const { btf } = context;
+  if (loaded.log.trim() !== '' && !loaded.log.startsWith('processed 0 insns')) {
+    return new VerifierError({
+      program: spec.name,
+      section: spec.sectionName,
+      errno: Math.abs(loaded.result),
+      log: loaded.log,
+      sourceLine: (insn) => (btf === null ? null : sourceLine(linked.lineInfo, btf, insn)),
+      coreRelocations: linked.coreRelocations,
+    });
+  }
+  const why = whyRefused(loaded.result, linked);
+  return bpfError(kernel.sys, 'BPF_PROG_LOAD', loaded.result, {
+    what: `cannot load program ${spec.name}`,
+    where: { section: spec.sectionName, type: nameOf(BPF_PROG_TYPE, spec.type) ?? spec.type },
+    ...(why === null ? {} : { why }),
+  });
+}
+
+function whyRefused(result: number, linked: LinkedProgram): string | null {
+  switch (errnoName(result)) {
+    case 'EINVAL':
+      return linked.attachBtfId > 0
+        ? 'this kernel does not take programs of this type, or not for this target'
+        : 'this kernel does not know the program type, or not with this attach type and these flags';
+    case 'E2BIG':
+      return `it has ${linked.insns.length / 8} instructions, more than this kernel takes`;
+    default:
+      return null;
+  }
+}

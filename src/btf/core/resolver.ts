@@ -138,8 +138,8 @@ function report(local: CoreSpec, candidates: CandidateList['items']): CandidateR
     let why: string | null = null;
     let text: string | null = null;
     try {
-      const spec = matchSpec(local, types, typeId, new Budget(), (said) => {
-        why = said;
+      const spec = matchSpec(local, types, typeId, new Budget(), (reason) => {
+        why = reason;
       });
       if (spec !== null) text = formatSpec(spec);
     } catch (error) {

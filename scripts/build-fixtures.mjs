@@ -16,6 +16,8 @@ const table = [
   { output: 'fixtures/tour.bpf.o', source: 'fixtures/src/tour.bpf.c', target: 'bpf', flags: [] },
   { output: 'fixtures/tour.bpfeb.o', source: 'fixtures/src/tour.bpf.c', target: 'bpfeb', flags: [] },
   { output: 'fixtures/nobtf.bpf.o', source: 'fixtures/src/nobtf.bpf.c', target: 'bpf', flags: ['-g0'] },
+  { output: 'fixtures/core/cases.bpf.o', source: 'fixtures/core/cases.bpf.c', target: 'bpf', flags: ['-w'] },
+  { output: 'fixtures/core/target.o', source: 'fixtures/core/target.c', target: 'bpf', flags: ['-w'] },
 ];
 
 /** Paths in BTF and symbol names must not tell where the tree lies. */

@@ -1,5 +1,5 @@
 // Prints fixtures/core/expected.json: the relocated instructions, as libbpf has them, of each program of cases.bpf.o with
-// each target BTF, null where libbpf refuses; fixtures/core/build.sh runs it.
+// each target BTF, null where libbpf refuses.
 import path from 'node:path';
 import { runOracle } from './oracle.mjs';
 

@@ -1,5 +1,5 @@
 // Every program of fixtures/core/cases.bpf.o against two targets; expected.json is what libbpf makes of the same
-// (fixtures/core/build.sh): the instructions, or null where it refuses.
+// (scripts/core-golden.mjs): the instructions, or null where it refuses.
 import t from 'tap';
 import { CoreError } from '../../../src/btf/core/error.ts';
 import { toHex } from '../../../src/bytes/text.ts';

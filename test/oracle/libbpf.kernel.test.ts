@@ -1,0 +1,78 @@
+// Every program of every object in the repository, linked by us and by libbpf: the instructions must be the same. The oracle
+// is scripts/oracle.mjs: test/oracle/relocate.c with the newest libbpf that Debian offers.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t, { type Test } from 'tap';
+import { linkProgram, openObject } from '../../src/bpf/object/index.ts';
+import type { Btf } from '../../src/btf/btf.ts';
+import { btfFromElf } from '../../src/btf/index.ts';
+import { toHex } from '../../src/bytes/text.ts';
+import { parseElf } from '../../src/elf/index.ts';
+import { runningKernel } from './target.ts';
+
+interface OracleObject {
+  readonly opened: boolean;
+  readonly alone?: readonly { readonly programs: readonly { readonly name: string; readonly insns: string | null }[] }[];
+}
+
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const script = path.join(root, 'scripts', 'oracle.mjs');
+
+function libbpf(file: string, target: string | null): OracleObject {
+  const options = ['--fake-maps', '--no-pin', '--each', ...(target === null ? [] : ['--btf', path.join(root, target)])];
+  const text = execFileSync(process.execPath, [script, ...options, path.join(root, file)], { encoding: 'utf8', maxBuffer: 1 << 28 });
+  return JSON.parse(text) as OracleObject;
+}
+
+function btfOf(file: string): Btf {
+  const btf = btfFromElf(parseElf(readFileSync(path.join(root, file))));
+  if (btf === null) throw new Error(`${file} has no BTF`);
+  return btf;
+}
+
+/** How many programs libbpf relocated; each must be the same with us. */
+function compare(t: Test, file: string, target: string | null): number {
+  const kernel = runningKernel(target === null ? null : btfOf(target));
+  const { opened, alone = [] } = libbpf(file, target);
+  t.equal(opened, true, `libbpf opens ${file}`);
+  const spec = openObject(readFileSync(path.join(root, file)), { name: path.basename(file).replace(/\..*/, '') });
+  let compared = 0;
+  for (const { programs } of alone) {
+    const [wanted] = programs;
+    // What libbpf refuses is compared in the tests of each part: here we may take more than it.
+    if (wanted === undefined || wanted.insns === null) continue;
+    const program = spec.programs.find(({ name }) => name === wanted.name);
+    if (program === undefined) {
+      t.fail(`${file} has a program ${wanted.name}`);
+      continue;
+    }
+    const result = linkProgram(spec, program, kernel);
+    t.equal(result.ok ? toHex(result.program.insns) : result.error.message, wanted.insns, `${file} ${wanted.name}`);
+    compared++;
+  }
+  return compared;
+}
+
+const objects = ['fixtures', 'gadgets'].flatMap((folder) =>
+  readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.bpf.o'))
+    .map((file) => path.join(folder, file)),
+);
+
+const built = spawnSync(process.execPath, [script, '--version'], { encoding: 'utf8' });
+const skip = built.status === 0 ? false : `the oracle cannot be built: ${built.stderr.trim().split('\n').at(-1)}`;
+const rootOnly = process.getuid?.() === 0 ? false : 'maps can be created by root only';
+
+t.test('our instructions are libbpf’s', { skip: skip || rootOnly }, async (t) => {
+  t.match(built.stdout, /^v\d+\.\d+/);
+  t.test('for the running kernel', async (t) => {
+    let compared = 0;
+    for (const file of objects) compared += compare(t, file, null);
+    t.ok(compared > 100, `${compared} programs of ${objects.length} objects`);
+  });
+  for (const target of ['fixtures/core/target.o', 'fixtures/core/cases.bpf.o']) {
+    t.test(`CO-RE cases for ${target}`, async (t) => t.ok(compare(t, 'fixtures/core/cases.bpf.o', target) > 140));
+  }
+});

@@ -1,0 +1,32 @@
+import { readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { gunzipSync } from 'node:zlib';
+import type { TargetKernel } from '../../src/bpf/object/target.ts';
+import { Btf } from '../../src/btf/btf.ts';
+
+/** The running kernel, read as plainly as can be; `btf` stands in for its BTF in CO-RE. */
+export function runningKernel(btf: Btf | null = null): TargetKernel {
+  const [major = 0, minor = 0, patch = 0] = release().split(/[.-]/).map(Number);
+  let vmlinux: Btf | null = btf;
+  let symbols: Map<string, bigint> | null = null;
+  return {
+    version: (major << 16) + (minor << 8) + Math.min(patch, 255),
+    arch: process.arch === 'arm64' ? 'arm64' : 'x86',
+    vmlinuxBtf: () => (vmlinux ??= Btf.parse(readFileSync('/sys/kernel/btf/vmlinux'))),
+    moduleBtfs: () => [],
+    extraBtfs: [],
+    kernelSymbol: (name) => (symbols ??= readSymbols()).get(name) ?? null,
+    kconfig: (name) => new RegExp(`^${name}=(.*)$`, 'm').exec(gunzipSync(readFileSync('/proc/config.gz')).toString())?.[1] ?? null,
+    has: () => true,
+    ringbuf: true,
+  };
+}
+
+function readSymbols(): Map<string, bigint> {
+  const symbols = new Map<string, bigint>();
+  for (const line of readFileSync('/proc/kallsyms', 'utf8').split('\n')) {
+    const [address = '', , name = ''] = line.split(/\s+/);
+    if (name !== '' && !symbols.has(name)) symbols.set(name, BigInt(`0x${address}`));
+  }
+  return symbols;
+}

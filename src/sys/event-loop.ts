@@ -44,6 +44,7 @@ export class EventLoop {
   #timer: NodeJS.Timeout | null = null;
   #timerAt = Infinity;
   #idleMs = 1;
+  readonly #unreferenced = new WeakSet<Pollable>();
   #referenced = true;
 
   constructor(sys: Sys) {
@@ -55,6 +56,7 @@ export class EventLoop {
     if (this.#attached.has(source)) return;
     this.#open();
     this.#attached.add(source);
+    this.#updateReference();
     try {
       this.resume(source);
     } catch (error) {
@@ -87,7 +89,9 @@ export class EventLoop {
   /** Stops serving a source for good; call it before its descriptors are closed. */
   remove(source: Pollable): void {
     this.pause(source);
-    if (this.#attached.delete(source) && this.#attached.size === 0) this.#close();
+    if (!this.#attached.delete(source)) return;
+    if (this.#attached.size === 0) this.#close();
+    else this.#updateReference();
   }
 
   /** Watches one more descriptor of a source that is being served (a CPU came online); returns 0 or a negative errno. */
@@ -95,17 +99,20 @@ export class EventLoop {
     return this.#epoll?.add(fd, EPOLL.EPOLLIN | EPOLL.EPOLLET) ?? 0;
   }
 
-  /** Whether the readers keep the process alive; they do unless told otherwise. */
-  setReferenced(referenced: boolean): void {
+  /** Whether a source keeps the process alive; it does unless told otherwise. */
+  setReferenced(source: Pollable, referenced: boolean): void {
+    if (referenced) this.#unreferenced.delete(source);
+    else this.#unreferenced.add(source);
+    this.#updateReference();
+  }
+
+  #updateReference(): void {
+    let referenced = false;
+    for (const source of this.#attached) referenced ||= !this.#unreferenced.has(source);
     this.#referenced = referenced;
-    if (referenced) {
-      this.#watch?.ref();
-      this.#timer?.ref();
-      this.#immediate?.ref();
-    } else {
-      this.#watch?.unref();
-      this.#timer?.unref();
-      this.#immediate?.unref();
+    for (const handle of [this.#watch, this.#timer, this.#immediate]) {
+      if (referenced) handle?.ref();
+      else handle?.unref();
     }
   }
 
@@ -119,7 +126,6 @@ export class EventLoop {
     });
     if (this.#watch === null) return epoll.close();
     this.#epoll = epoll;
-    if (!this.#referenced) this.#watch.unref();
   }
 
   #close(): void {

@@ -39,6 +39,7 @@ export abstract class EventSource {
   protected abstract detach(): void;
   protected abstract suspend(): void;
   protected abstract wake(): void;
+  protected abstract setReferenced(referenced: boolean): void;
   /** Lets go of all memory and descriptors; called once. */
   protected abstract release(): void;
   protected abstract setVisitor(visitor: UnsafeVisitor | null, onBatchEnd: (() => void) | null): void;
@@ -104,6 +105,18 @@ export abstract class EventSource {
     if (!this.#running || !this.#paused || this.#closed) return;
     this.#paused = false;
     this.wake();
+  }
+
+  /** Keeps the process alive while records are read: the default. */
+  ref(): this {
+    this.setReferenced(true);
+    return this;
+  }
+
+  /** Lets the process end although records are read. */
+  unref(): this {
+    this.setReferenced(false);
+    return this;
   }
 
   /**

@@ -249,6 +249,10 @@ export class RingbufReader extends EventSource implements Pollable {
     this.#loop.resume(this);
   }
 
+  protected override setReferenced(referenced: boolean): void {
+    this.#loop.setReferenced(this, referenced);
+  }
+
   protected override setVisitor(visitor: UnsafeVisitor | null, onBatchEnd: (() => void) | null): void {
     this.#visitor = visitor;
     this.#onBatchEnd = onBatchEnd;

@@ -1,0 +1,102 @@
+import type { Field } from '../field.ts';
+import type { EventRecord } from '../record.ts';
+import type { SourceBuilder } from '../source-builder.ts';
+import { namesByNumber } from './errno.ts';
+import { ip4Text, ip6Text } from './ip.ts';
+import { IP_PROTOCOLS } from './protocols.gen.ts';
+import type { SpecialType } from './registry.ts';
+
+const protocols: ReadonlyMap<number, string> = namesByNumber(IP_PROTOCOLS);
+
+/** `TCP`; `proto#N` for a number without a name. */
+export function protocolText(protocol: number): string {
+  return protocols.get(protocol) ?? `proto#${protocol}`;
+}
+
+/** `struct gadget_l3endpoint_t`: an address; its bytes become text. */
+export const l3endpointType: SpecialType = {
+  name: 'l3endpoint',
+  applies: (field) => field.slot === null && field.tags.has('type:gadget_l3endpoint_t'),
+  extend(builder, field) {
+    const addr = addAddress(builder, field);
+    if (addr !== null) field.suggest('columns.hidden', 'true');
+  },
+};
+
+/** `struct gadget_l4endpoint_t`: an address with port and protocol, in columns as `address:port`. */
+export const l4endpointType: SpecialType = {
+  name: 'l4endpoint',
+  applies: (field) => field.slot === null && field.tags.has('type:gadget_l4endpoint_t'),
+  extend(builder, field) {
+    const addr = addAddress(builder, field);
+    if (addr === null) return;
+    addr.suggest('columns.hidden', 'true');
+    const version = inside(builder, field, 'version');
+    const port = inside(builder, field, 'port')?.suggest('columns.hidden', 'true') ?? null;
+    const protocol = inside(builder, field, 'proto_raw');
+    if (protocol !== null) {
+      const text = (record: EventRecord, at: number): string => protocolText(protocol.number(record, at));
+      builder.addText(protocol, 'proto', { text, repeats: true })?.suggest('columns.hidden', 'true');
+    }
+    const endpoint = builder.add(
+      {
+        leaf: 'endpoint',
+        parent: field,
+        tags: ['name:endpoint'],
+        slot: {
+          shape: 'text',
+          repeats: false,
+          text(record, at) {
+            const address = addr.text(record, at);
+            // Brackets keep the port apart from an address with colons (RFC 5952, section 6).
+            const host = version?.number(record, at) === 6 ? `[${address}]` : address;
+            return port === null ? host : `${host}:${port.number(record, at)}`;
+          },
+        },
+      },
+      addr,
+    );
+    endpoint?.suggestTemplate('l4endpoint').suggest('json.skip', 'true').suggest('columns.alias', field.name);
+    field.suggest('columns.hidden', 'true');
+  },
+};
+
+/** Puts `addr` in the place of `addr_raw`; null where the struct does not look like an endpoint. */
+function addAddress(builder: SourceBuilder, field: Field): Field | null {
+  const raw = inside(builder, field, 'addr_raw');
+  const version = inside(builder, field, 'version');
+  if (raw === null || version === null || raw.size < 16) return null;
+  version.suggest('columns.hidden', 'true');
+  const { offset } = raw;
+  const addr = builder.add(
+    {
+      leaf: 'addr',
+      parent: field,
+      tags: ['name:addr'],
+      slot: {
+        shape: 'text',
+        repeats: true,
+        text(record, at) {
+          switch (version.number(record, at)) {
+            case 4:
+              return ip4Text(record.bytes, at + offset);
+            case 6:
+              return ip6Text(record.bytes, at + offset);
+            default:
+              return '';
+          }
+        },
+      },
+    },
+    raw,
+  );
+  if (addr !== null) {
+    addr.suggest('columns.alias', field.name);
+    builder.remove(raw);
+  }
+  return addr;
+}
+
+function inside(builder: SourceBuilder, field: Field, leaf: string): Field | null {
+  return builder.find(`${field.name}.${leaf}`);
+}

@@ -23,8 +23,19 @@ let cachedZone = '';
 
 /** RFC 3339 in the local time zone with nine digits: `2006-01-02T15:04:05.000000000+01:00`. */
 export function formatEpoch(time: EpochTime): string {
-  if (time.seconds !== cachedSecond) formatSecond(time.seconds);
-  return `${cachedStart}${String(time.nanoseconds).padStart(9, '0')}${cachedZone}`;
+  return `${epochStart(time.seconds)}${String(time.nanoseconds).padStart(9, '0')}${epochZone(time.seconds)}`;
+}
+
+/** What comes before the nine digits: `2006-01-02T15:04:05.`; made once a second. */
+export function epochStart(seconds: number): string {
+  if (seconds !== cachedSecond) formatSecond(seconds);
+  return cachedStart;
+}
+
+/** What comes after them: `+01:00`. */
+export function epochZone(seconds: number): string {
+  if (seconds !== cachedSecond) formatSecond(seconds);
+  return cachedZone;
 }
 
 function formatSecond(seconds: number): void {

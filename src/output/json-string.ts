@@ -1,0 +1,115 @@
+import type { ByteWriter } from './byte-writer.ts';
+
+/** Most bytes that one byte of a string takes in JSON: `\u001f`. */
+export const maxEscape = 6;
+
+/** Per byte: 0 as it is, 1 escape, 2 the start of a UTF-8 sequence, or no UTF-8 at all. */
+const classes = new Uint8Array(256);
+classes.fill(1, 0, 0x20).fill(2, 0x80);
+classes[0x22] = classes[0x5c] = classes[0x7f] = 1;
+
+/** The letter after the backslash for the bytes that have one. */
+const short = new Uint8Array(256);
+for (const [byte, letter] of [
+  [0x08, 'b'],
+  [0x09, 't'],
+  [0x0a, 'n'],
+  [0x0c, 'f'],
+  [0x0d, 'r'],
+  [0x22, '"'],
+  [0x5c, '\\'],
+] as const) {
+  short[byte] = letter.charCodeAt(0);
+}
+
+/**
+ * Writes bytes as a JSON string, without the quotes: text up to `end`; control characters (C0, DEL and C1) escaped, what is
+ * not UTF-8 as U+FFFD, one for each part that WHATWG's decoder would replace. The caller has ensured `maxEscape` bytes for each.
+ * With `nul` given, NULs become that byte; else they end the text.
+ * @returns where the text ended
+ */
+export function putJsonBytes(out: ByteWriter, source: Uint8Array, start: number, end: number, nul = 0): number {
+  const { bytes } = out;
+  let at = out.length;
+  let i = start;
+  while (i < end) {
+    const byte = source[i] as number;
+    const kind = classes[byte] as number;
+    if (kind === 0) {
+      bytes[at++] = byte;
+      i++;
+      continue;
+    }
+    if (byte === 0) {
+      if (nul === 0) break;
+      bytes[at++] = nul;
+      i++;
+      continue;
+    }
+    if (kind === 1) {
+      at = putEscape(bytes, at, byte);
+      i++;
+      continue;
+    }
+    const length = sequenceLength(source, i, end);
+    if (length < 0) {
+      bytes[at++] = 0xef;
+      bytes[at++] = 0xbf;
+      bytes[at++] = 0xbd;
+      i -= length;
+    } else if (byte === 0xc2 && (source[i + 1] as number) < 0xa0) {
+      // C1 control characters: a terminal takes U+009B for ESC [.
+      at = putEscape(bytes, at, source[i + 1] as number);
+      i += 2;
+    } else {
+      for (let k = 0; k < length; k++) bytes[at++] = source[i + k] as number;
+      i += length;
+    }
+  }
+  out.length = at;
+  return i;
+}
+
+/** Length of the UTF-8 sequence at `at`; negative, the number of bytes that one U+FFFD stands for, where it is none. */
+export function sequenceLength(source: Uint8Array, at: number, end: number): number {
+  const lead = source[at] as number;
+  const second = at + 1 < end ? (source[at + 1] as number) : 0;
+  if (lead < 0xc2 || lead > 0xf4) return -1;
+  if (lead < 0xe0) return (second & 0xc0) === 0x80 ? 2 : -1;
+  // Overlong forms, surrogates and values past U+10FFFF are already wrong in their second byte (Unicode, table 3-7).
+  const least = lead === 0xe0 ? 0xa0 : lead === 0xf0 ? 0x90 : 0x80;
+  const most = lead === 0xed ? 0x9f : lead === 0xf4 ? 0x8f : 0xbf;
+  if (second < least || second > most) return -1;
+  const third = at + 2 < end ? (source[at + 2] as number) : 0;
+  if ((third & 0xc0) !== 0x80) return -2;
+  if (lead < 0xf0) return 3;
+  const fourth = at + 3 < end ? (source[at + 3] as number) : 0;
+  return (fourth & 0xc0) === 0x80 ? 4 : -3;
+}
+
+/** A JavaScript string as JSON in UTF-8, with quotes and the same escapes as {@link putJsonBytes}. */
+export function jsonBytes(text: string): Buffer {
+  return Buffer.from(jsonText(text), 'utf8');
+}
+
+/** A JavaScript string as JSON. */
+export function jsonText(text: string): string {
+  return JSON.stringify(text).replace(/[\u007f-\u009f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`);
+}
+
+function putEscape(bytes: Uint8Array, at: number, byte: number): number {
+  bytes[at++] = 0x5c;
+  const letter = short[byte] as number;
+  if (letter !== 0) {
+    bytes[at++] = letter;
+    return at;
+  }
+  bytes[at++] = 0x75;
+  bytes[at++] = 0x30;
+  bytes[at++] = 0x30;
+  bytes[at++] = hexDigits.charCodeAt(byte >>> 4);
+  bytes[at++] = hexDigits.charCodeAt(byte & 15);
+  return at;
+}
+
+const hexDigits = '0123456789abcdef';

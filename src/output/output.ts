@@ -1,0 +1,233 @@
+import type { DataSource } from '../gadget/data-source.ts';
+import type { Field } from '../gadget/field.ts';
+import type { EventRecord } from '../gadget/record.ts';
+import { UsageError } from '../error.ts';
+import { ByteWriter } from './byte-writer.ts';
+import { ColumnsWriter } from './columns.ts';
+import { JsonWriter } from './json.ts';
+import { indentJson } from './json-layout.ts';
+import { selectFields } from './select.ts';
+import { YamlWriter } from './yaml.ts';
+
+/** Forms that events can be written in. */
+export const OUTPUT_MODES = ['columns', 'json', 'jsonpretty', 'yaml', 'none'] as const;
+export type OutputMode = (typeof OUTPUT_MODES)[number];
+
+/** Where output goes: `process.stdout` or anything with its two methods. */
+export interface OutputTarget {
+  /** Takes a chunk; false where the caller should wait for `drain` before the next. */
+  write(chunk: Uint8Array): boolean;
+  once(event: 'drain', listener: () => void): unknown;
+}
+
+/** What {@link EventOutput} writes, and where. */
+export interface OutputOptions {
+  readonly mode: OutputMode;
+  readonly sources: readonly DataSource[];
+  readonly target: OutputTarget;
+  /** Columns of the terminal, null where the target is none. */
+  readonly width?: number | null;
+  /** As for `--fields`: `a,b`, `+c`, `-d`, with `SOURCE:` before it where there are several sources, joined by `;`. Columns only. */
+  readonly fields?: string | null;
+}
+
+/** Bytes that are gathered before they are written. */
+const chunkSize = 32 * 1024;
+
+/** Writes events in one form to one place, many at a time. */
+export class EventOutput {
+  readonly mode: OutputMode;
+  readonly #target: OutputTarget;
+  readonly #out = new ByteWriter();
+  readonly #writers = new Map<DataSource, SourceWriter>();
+  #last: DataSource | null = null;
+  #scheduled = false;
+  #congested = false;
+  #waiting: (() => void)[] = [];
+
+  constructor(options: OutputOptions) {
+    this.mode = options.mode;
+    this.#target = options.target;
+    const fields = fieldsBySource(options.sources, options.fields ?? null);
+    for (const source of options.sources) {
+      this.#writers.set(source, makeWriter(options.mode, source, fields.get(source) ?? null, options.width ?? null));
+    }
+    const [first] = options.sources;
+    if (first !== undefined && options.sources.length === 1) this.#begin(first);
+  }
+
+  /** Writes one event of a tracer. */
+  event(source: DataSource, record: EventRecord): void {
+    if (source !== this.#last) this.#begin(source);
+    this.#writer(source).event(this.#out, record);
+    this.#wrote();
+  }
+
+  /** Writes what one run of an iterator gave. */
+  batch(source: DataSource, records: Iterable<EventRecord>): void {
+    if (source !== this.#last) this.#begin(source);
+    this.#writer(source).batch(this.#out, records);
+    this.#wrote();
+  }
+
+  /** Shares another terminal width among the columns. */
+  resize(width: number | null): void {
+    for (const writer of this.#writers.values()) writer.resize?.(width);
+  }
+
+  /** Whether the target asked for a pause: let readers wait for {@link drained}. */
+  get congested(): boolean {
+    return this.#congested;
+  }
+
+  /** Resolves when the target takes more. */
+  drained(): Promise<void> {
+    if (!this.#congested) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Hands everything written so far to the target. */
+  flush(): void {
+    this.#scheduled = false;
+    if (this.#out.length === 0) return;
+    // A copy: the target may keep it until a slow reader takes it.
+    if (this.#target.write(this.#out.take()) || this.#congested) return;
+    this.#congested = true;
+    this.#target.once('drain', () => {
+      this.#congested = false;
+      const waiting = this.#waiting;
+      this.#waiting = [];
+      for (const resolve of waiting) resolve();
+    });
+  }
+
+  #writer(source: DataSource): SourceWriter {
+    const writer = this.#writers.get(source);
+    if (writer === undefined)
+      throw new UsageError({ code: 'E_OUTPUT_SOURCE', what: `the output was not made for the data source ${source.name}` });
+    return writer;
+  }
+
+  #begin(source: DataSource): void {
+    this.#last = source;
+    const header = this.#writer(source).header;
+    if (header === undefined) return;
+    putText(this.#out, `${header()}\n`);
+    this.#wrote();
+  }
+
+  #wrote(): void {
+    if (this.#out.length >= chunkSize) this.flush();
+    else if (!this.#scheduled && this.#out.length > 0) {
+      this.#scheduled = true;
+      // After the batch of events that is being read now, and before the loop waits again.
+      setImmediate(() => {
+        if (this.#scheduled) this.flush();
+      });
+    }
+  }
+}
+
+/** Writes one data source. */
+interface SourceWriter {
+  header?(): string;
+  event(out: ByteWriter, record: EventRecord): void;
+  batch(out: ByteWriter, records: Iterable<EventRecord>): void;
+  resize?(width: number | null): void;
+}
+
+function makeWriter(mode: OutputMode, source: DataSource, fields: readonly Field[] | null, width: number | null): SourceWriter {
+  switch (mode) {
+    case 'columns':
+      return columnsWriter(new ColumnsWriter(source, { width, ...(fields === null ? {} : { fields }) }));
+    case 'json':
+      return jsonWriter(source);
+    case 'jsonpretty':
+      return prettyWriter(source);
+    case 'yaml':
+      return yamlWriter(new YamlWriter(source));
+    default:
+      return { event() {}, batch() {} };
+  }
+}
+
+function columnsWriter(columns: ColumnsWriter): SourceWriter {
+  const event = (out: ByteWriter, record: EventRecord): void => putText(out, `${columns.row(record)}\n`);
+  return {
+    header: () => columns.header(),
+    event,
+    batch(out, records) {
+      for (const record of records) event(out, record);
+    },
+    resize: (width) => columns.resize(width),
+  };
+}
+
+function jsonWriter(source: DataSource): SourceWriter {
+  const line = new JsonWriter(source);
+  const element = new JsonWriter(source, { end: '' });
+  return {
+    event: (out, record) => line.write(out, record),
+    batch: (out, records) => putList(out, records, element, '\n'),
+  };
+}
+
+function prettyWriter(source: DataSource): SourceWriter {
+  const json = new JsonWriter(source, { end: '' });
+  const scratch = new ByteWriter();
+  return {
+    event(out, record) {
+      json.write(scratch, record);
+      putText(out, `${indentJson(scratch.take().toString())}\n`);
+    },
+    batch(out, records) {
+      putList(scratch, records, json, '');
+      putText(out, `${indentJson(scratch.take().toString())}\n`);
+    },
+  };
+}
+
+function putList(out: ByteWriter, records: Iterable<EventRecord>, json: JsonWriter, end: string): void {
+  let separator = '[';
+  for (const record of records) {
+    putText(out, separator);
+    separator = ',';
+    json.write(out, record);
+  }
+  putText(out, `${separator === '[' ? '[' : ''}]${end}`);
+}
+
+function yamlWriter(yaml: YamlWriter): SourceWriter {
+  return {
+    event: (out, record) => putText(out, yaml.document(record)),
+    batch(out, records) {
+      const items: string[] = [];
+      for (const record of records) items.push(`- ${yaml.lines(record, '  ').join('\n').slice(2)}`);
+      putText(out, `---\n${items.length === 0 ? '[]' : items.join('\n')}\n`);
+    },
+  };
+}
+
+function putText(out: ByteWriter, text: string): void {
+  const bytes = Buffer.from(text);
+  out.reserve = 0;
+  out.ensure(bytes.length);
+  out.literal(bytes);
+}
+
+/** Which fields to show of which source; a list without a source's name counts for all. */
+function fieldsBySource(sources: readonly DataSource[], text: string | null): ReadonlyMap<DataSource, readonly Field[]> {
+  const chosen = new Map<DataSource, readonly Field[]>();
+  for (const part of (text ?? '').split(';')) {
+    if (part.trim() === '') continue;
+    const colon = part.indexOf(':');
+    const name = colon < 0 ? null : part.slice(0, colon).trim();
+    const wanted = name === null ? sources : sources.filter((source) => source.name === name);
+    if (wanted.length === 0) {
+      const names = sources.map((source) => source.name).join(', ');
+      throw new UsageError({ code: 'E_FIELD', what: `--fields names no data source of this gadget: ${name}`, next: `it has ${names}` });
+    }
+    for (const source of wanted) chosen.set(source, selectFields(source, part.slice(colon + 1)));
+  }
+  return chosen;
+}

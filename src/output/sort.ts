@@ -1,0 +1,55 @@
+import type { DataSource } from '../gadget/data-source.ts';
+import type { Field } from '../gadget/field.ts';
+import type { EventRecord } from '../gadget/record.ts';
+import { UsageError } from '../error.ts';
+
+/** What an event is sorted by. */
+export type SortKey = readonly (number | bigint | string)[];
+
+/** An order of events. */
+export interface Sorting {
+  keyOf(record: EventRecord): SortKey;
+  compare(a: SortKey, b: SortKey): number;
+}
+
+/**
+ * The order that `--sort` asks for: `a,-b` is by `a` upwards, then by `b` downwards.
+ *
+ * Throws UsageError `E_FIELD` for an unknown field, `E_SORT` for one that is a struct.
+ */
+export function compileSorting(source: DataSource, text: string): Sorting {
+  const keys = text
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== '')
+    .map((entry) => {
+      const field = source.field(entry.replace(/^[+-]/, ''));
+      if (field.slot === null) throw new UsageError({ code: 'E_SORT', what: `${field.name} is a struct`, next: 'sort by a field in it' });
+      return { down: entry.startsWith('-'), read: keyReader(field) };
+    });
+  if (keys.length === 0) throw new UsageError({ code: 'E_SORT', what: '--sort names no field' });
+  return {
+    keyOf: (record) => keys.map((key) => key.read(record)),
+    compare(a, b) {
+      for (const [i, { down }] of keys.entries()) {
+        const order = compareKeys(a[i] as number | bigint | string, b[i] as number | bigint | string);
+        if (order !== 0) return down ? -order : order;
+      }
+      return 0;
+    },
+  };
+}
+
+function keyReader(field: Field): (record: EventRecord) => number | bigint | string {
+  if (field.isWide) return (record) => field.wide(record);
+  if (field.isInteger || field.isFloat || field.kind === 'bool') return (record) => field.number(record);
+  return (record) => field.text(record);
+}
+
+function compareKeys(a: number | bigint | string, b: number | bigint | string): number {
+  if (a === b) return 0;
+  // NaN goes last.
+  if (Number.isNaN(a)) return 1;
+  if (Number.isNaN(b)) return -1;
+  return a < b ? -1 : 1;
+}

@@ -130,10 +130,10 @@ export class EventOutput {
 
 /** Writes one data source. */
 interface SourceWriter {
-  header?(): string;
+  readonly header?: () => string;
   event(out: ByteWriter, record: EventRecord): void;
   batch(out: ByteWriter, records: Iterable<EventRecord>): void;
-  resize?(width: number | null): void;
+  readonly resize?: (width: number | null) => void;
 }
 
 function makeWriter(mode: OutputMode, source: DataSource, fields: readonly Field[] | null, width: number | null): SourceWriter {

@@ -1,0 +1,40 @@
+import type { Btf } from '../btf/btf.ts';
+import type { BtfEnum } from '../btf/types.ts';
+import type { EventContext } from '../gadget/context.ts';
+import type { Sys } from '../sys/sys.ts';
+import { WallClock } from './time.ts';
+import { UserNames } from './users.ts';
+
+/** What {@link hostContext} needs. */
+export interface HostContextOptions {
+  /** The running kernel's BTF, asked for only when an event has an enum; null where there is none. */
+  readonly vmlinuxBtf?: () => Btf | null;
+  /** Told what is not as it should be: a clock that may be off. */
+  readonly notice?: (message: string) => void;
+}
+
+/** What events' fields need to know, from the machine this process runs on: its clock, users and kernel. */
+export function hostContext(sys: Sys, options: HostContextOptions = {}): EventContext {
+  const clock = new WallClock(sys);
+  if (!clock.exact) {
+    options.notice?.(
+      'the offset of this time namespace cannot be read: timestamps may be off by it; start rawbpf anew inside the namespace',
+    );
+  }
+  return {
+    arch: sys.arch,
+    clock,
+    ids: new UserNames(),
+    kernelEnum: (name) => findEnum(options.vmlinuxBtf?.() ?? null, name),
+  };
+}
+
+function findEnum(btf: Btf | null, name: string): BtfEnum | null {
+  if (btf === null) return null;
+  for (const kind of ['ENUM', 'ENUM64'] as const) {
+    const id = btf.findByName(name, kind);
+    const type = id === null ? null : btf.type(id);
+    if (type?.kind === 'ENUM' || type?.kind === 'ENUM64') return type;
+  }
+  return null;
+}

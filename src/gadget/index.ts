@@ -1,0 +1,19 @@
+export type { BootClock, EpochTime, EventContext, IdNames } from './context.ts';
+export {
+  discoverGadget,
+  GADGET_NAMES,
+  type GadgetContract,
+  type IteratorDeclaration,
+  type MapIteratorDeclaration,
+  type ParamDeclaration,
+  type TargetMapDeclaration,
+  type TracerDeclaration,
+} from './contract.ts';
+export { buildDataSource, DataSource, type SourceKind, type SourceParts } from './data-source.ts';
+export { Field, type FieldKind } from './field.ts';
+export { noMetadata, parseMetadata, type GadgetMetadata, type ParamMetadata, type ProgramMetadata } from './metadata.ts';
+export { describeParam, GadgetParams, type GadgetParam, type ParamTypeHint, type ParamValue } from './params.ts';
+export type { EventValue } from './read.ts';
+export { EventRecord } from './record.ts';
+export type { SourceAnnotations } from './source-builder.ts';
+export type { EventObject } from './tree.ts';

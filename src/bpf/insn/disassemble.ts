@@ -40,7 +40,7 @@ export interface DisassembledInsn {
 export function disassemble(insns: Uint8Array, options: DisassembleOptions = {}): DisassembledInsn[] {
   const slots = new InsnSlots(insns);
   const listing: DisassembledInsn[] = [];
-  for (let slot = 0; slot < slots.count; ) {
+  for (let slot = 0; slot < slots.count;) {
     const wide = slots.code(slot) === BPF_OPCODE.LDIMM64 && slot + 1 < slots.count;
     listing.push({
       slot,

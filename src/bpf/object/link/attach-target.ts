@@ -25,7 +25,11 @@ const maxName = 127;
  */
 export function findAttachTarget(program: ProgramSpec, target: TargetKernel): AttachTarget {
   if (program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_STRUCT_OPS) {
-    return failed(program, 'no struct_ops variable points to the program', 'name it in a variable of SEC(".struct_ops") or SEC(".struct_ops.link")');
+    return failed(
+      program,
+      'no struct_ops variable points to the program',
+      'name it in a variable of SEC(".struct_ops") or SEC(".struct_ops.link")',
+    );
   }
   if (program.section?.needsBtfTarget !== true || program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_EXT) return noTarget;
   const { attachTo } = program;

@@ -24,7 +24,9 @@ if (patterns.length === 0 && !soak) {
   check('format', ['oxfmt', 'bin/oxfmt'], ['--check']);
 }
 
-const files = testFiles(path.join(root, 'build', 'test')).filter((file) => patterns.length === 0 || patterns.some((p) => file.includes(p)));
+const wanted = (file) =>
+  patterns.length === 0 || patterns.some((pattern) => path.relative(path.join(root, 'build'), file).includes(pattern));
+const files = testFiles(path.join(root, 'build', 'test')).filter(wanted);
 const own = files.filter((file) => file.endsWith(soak ? '.soak.test.js' : '.kernel.test.js'));
 const pure = soak ? [] : files.filter((file) => !/\.(kernel|soak)\.test\.js$/.test(file));
 

@@ -1,0 +1,127 @@
+import path from 'node:path';
+import { Kernel, tryPrograms, type ObjectVerdict, type ProgramVerdict } from '../../bpf/index.ts';
+import { openObject } from '../../bpf/object/index.ts';
+import { toHex } from '../../bytes/text.ts';
+import { RawbpfError } from '../../error.ts';
+import { commonOptions, outputOption, type Command } from '../command.ts';
+import { jsonText } from '../json-text.ts';
+import { parseOptions, usage, type ParsedOptions } from '../options.ts';
+import { printable } from '../printable.ts';
+import { readBtf, readFile } from '../read-input.ts';
+import { table } from '../table.ts';
+
+const formats = ['columns', 'json', 'jsonpretty'] as const;
+const options = [
+  outputOption(formats),
+  { name: 'insns', help: 'add the instructions after all relocation, as hex' },
+  { name: 'attach', help: 'also attach each program that says where, and let go' },
+  { name: 'strict', help: "libbpf's own judgement: refuse what it refuses" },
+  { name: 'btf', value: 'FILE', help: 'BTF of the kernel to relocate for, instead of the running one' },
+  { name: 'buffer', value: 'KIND', help: 'auto, ringbuf or perf: which buffer the CO-RE questions are answered for' },
+];
+
+interface CheckError {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** One line of `rawbpf check -o json`. */
+interface CheckResult {
+  readonly object: string;
+  readonly opened: boolean;
+  readonly loaded: boolean;
+  readonly error: CheckError | null;
+  readonly programs: readonly Record<string, unknown>[];
+  readonly maps: readonly Record<string, unknown>[];
+}
+
+/** `rawbpf check`: does an object load on this kernel? */
+export const checkCommand: Command = {
+  name: 'check',
+  summary: 'load objects into the kernel and let go again: what loads, what does not, and why',
+  usage: 'check OBJECT... [-o columns|json|jsonpretty] [--insns] [--attach] [--strict]',
+  description:
+    'Opens, relocates and loads each object, then lets go of it. Where an object does not load as a whole, or does not want a\n' +
+    'program loaded, each such program is tried alone. Exit code 0 only if every object loaded.\n' +
+    'With json: one line an object, {object, opened, loaded, error, programs, maps}.',
+  options,
+  examples: ['rawbpf check program.bpf.o', 'rawbpf check *.o -o json --insns'],
+  run({ args, stdout, stderr }) {
+    const { options: given } = parseOptions(args, [...options, ...commonOptions]);
+    if (given.operands.length === 0) throw usage('check needs an object');
+    const format = given.flag('json') ? 'json' : (given.choice('output', formats) ?? 'columns');
+    const btf = given.text('btf');
+    const kernel = new Kernel({
+      buffer: given.choice('buffer', ['auto', 'ringbuf', 'perf']) ?? 'auto',
+      onNotice: (notice) => stderr.write(`rawbpf: ${printable(notice.message)}\n`),
+      ...(btf === null ? {} : { btf: readBtf(btf, null) }),
+    });
+    let all = true;
+    try {
+      for (const file of given.operands) {
+        const result = checkObject(kernel, file, given);
+        all &&= result.loaded;
+        if (format === 'columns') stdout.write(checkText(result));
+        else stdout.write(`${jsonText(result, format === 'json' ? 0 : 2)}\n`);
+      }
+    } finally {
+      kernel.close();
+    }
+    return Promise.resolve(all ? 0 : 1);
+  },
+};
+
+function checkObject(kernel: Kernel, file: string, given: ParsedOptions): CheckResult {
+  let verdict: ObjectVerdict;
+  try {
+    const name = path.basename(file).replace(/\.o$/, '');
+    const spec = openObject(readFile(file), { name, strict: given.flag('strict'), pageSize: kernel.pageSize });
+    verdict = tryPrograms(kernel, spec, { attach: given.flag('attach') });
+  } catch (error) {
+    if (!(error instanceof RawbpfError)) throw error;
+    return { object: file, opened: false, loaded: false, error: errorOf(error), programs: [], maps: [] };
+  }
+  return {
+    object: file,
+    opened: true,
+    loaded: verdict.loaded,
+    error: errorOf(verdict.error),
+    programs: verdict.programs.map((program) => programRow(program, given.flag('insns'))),
+    maps: verdict.maps.map((map) => ({ ...map })),
+  };
+}
+
+function programRow(program: ProgramVerdict, withInsns: boolean): Record<string, unknown> {
+  const { name, section, type, attachType, insnCount, loaded, tag, attached } = program;
+  const row = { name, section, type, attachType, insnCount, loaded, tag, attached, error: errorOf(program.error) };
+  return withInsns ? { ...row, insns: program.insns === null ? null : toHex(program.insns) } : row;
+}
+
+function errorOf(error: RawbpfError | null): CheckError | null {
+  return error === null ? null : { code: error.code, message: error.message };
+}
+
+function checkText(result: CheckResult): string {
+  const verdict = !result.opened ? 'cannot be read' : result.loaded ? 'loads' : 'does not load';
+  let text = `${printable(result.object)}: ${verdict}\n`;
+  if (result.error !== null) text += `  ${result.error.message}\n`;
+  if (result.programs.length > 0) {
+    text += table(
+      ['PROGRAM', 'SECTION', 'TYPE', 'INSNS', 'LOADED', 'ATTACHED', 'TAG'],
+      result.programs.map((row) => [
+        String(row['name']),
+        String(row['section']),
+        String(row['type']).replace('BPF_PROG_TYPE_', ''),
+        Number(row['insnCount']),
+        row['loaded'] === true ? 'yes' : 'no',
+        row['attached'] === null ? null : row['attached'] === true ? 'yes' : 'no',
+        row['tag'] === null ? null : String(row['tag']),
+      ]),
+    );
+    for (const row of result.programs) {
+      const error = row['error'] as CheckError | null;
+      if (error !== null && error.message !== result.error?.message) text += `  ${String(row['name'])}: ${error.message}\n`;
+    }
+  }
+  return text;
+}

@@ -1,0 +1,72 @@
+import { readFileSync } from 'node:fs';
+import { didYouMean } from '../bytes/suggest.ts';
+import { RawbpfError, UsageError } from '../error.ts';
+import type { Command, CommandContext } from './command.ts';
+import { commandHelp, programHelp } from './help.ts';
+import { printable } from './printable.ts';
+
+/** Commands by name, each loaded only when it is used: `rawbpf list` needs no FFI. */
+const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
+  ['list', async () => (await import('./commands/list.ts')).listCommand],
+  ['check', async () => (await import('./commands/check.ts')).checkCommand],
+  ['inspect', async () => (await import('./commands/inspect.ts')).inspectCommand],
+  ['btf', async () => (await import('./commands/btf.ts')).btfCommand],
+]);
+
+/** Runs the `rawbpf` program with these arguments and leaves its exit code in `process.exitCode`. */
+export async function main(args: readonly string[]): Promise<void> {
+  // A reader that goes away (`| head`) ends the program; it is no error of ours.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  process.exitCode = await runProgram({ args, stdout: process.stdout, stderr: process.stderr });
+}
+
+/** Finds the command, runs it, and turns errors into a sentence and an exit code. */
+export async function runProgram(context: CommandContext): Promise<number> {
+  const [name, ...args] = context.args;
+  try {
+    if (name === undefined || name === 'help' || name === '--help' || name === '-h') return await help(args, context, name === undefined);
+    if (name === '--version' || name === '-V' || name === 'version') {
+      context.stdout.write(`${version()}\n`);
+      return 0;
+    }
+    const load = commands.get(name);
+    if (load === undefined) {
+      throw new UsageError({
+        code: 'E_USAGE',
+        what: `unknown command ${printable(name)}`,
+        next: didYouMean(name, commands.keys()) || 'see rawbpf --help',
+      });
+    }
+    const command = await load();
+    const end = args.indexOf('--');
+    const flags = end < 0 ? args : args.slice(0, end);
+    if (command.name !== 'run' && (flags.includes('--help') || flags.includes('-h'))) {
+      context.stdout.write(commandHelp(command));
+      return 0;
+    }
+    return await command.run({ ...context, args });
+  } catch (error) {
+    context.stderr.write(`rawbpf: ${errorText(error, args.includes('--debug'))}\n`);
+    return error instanceof UsageError && error.code === 'E_USAGE' ? 2 : 1;
+  }
+}
+
+/** An error as shown to a person: its message, and its stack where it is a defect of ours or was asked for. */
+export function errorText(error: unknown, debug = false): string {
+  if (error instanceof RawbpfError && !debug) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+async function help(args: readonly string[], context: CommandContext, wasEmpty: boolean): Promise<number> {
+  const load = args[0] === undefined ? undefined : commands.get(args[0]);
+  const text =
+    load === undefined ? programHelp(await Promise.all([...commands.values()].map((each) => each()))) : commandHelp(await load());
+  (wasEmpty ? context.stderr : context.stdout).write(text);
+  return wasEmpty ? 2 : 0;
+}
+
+/** The package's version. */
+export function version(): string {
+  const manifest: { version: string } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'));
+  return manifest.version;
+}

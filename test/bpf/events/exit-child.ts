@@ -1,5 +1,6 @@
 // Run by ringbuf-reader.kernel.test.ts in a process of its own: reads a real ring buffer and ends in the way it is told.
 import { readFileSync } from 'node:fs';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { RingbufReader } from '../../../src/bpf/events/ringbuf-reader.ts';
 import type { RecordCursor } from '../../../src/bpf/events/record-cursor.ts';
 import { defaultSys } from '../../../src/sys/default-sys.ts';
@@ -155,6 +156,21 @@ const ways: Record<string, () => void | Promise<void>> = {
       reader.close();
     }, 60);
   },
+  /** A worker that is terminated while it reads. */
+  workerTerminate() {
+    const worker = new Worker(new URL(import.meta.url), { workerData: 'terminate' });
+    worker.on('message', (read: boolean) => void worker.terminate().then(() => say(`read ${read} terminated`)));
+    worker.on('exit', () => producer.close());
+  },
+  /** A worker that calls process.exit while it reads: it ends alone. */
+  workerExit() {
+    const worker = new Worker(new URL(import.meta.url), { workerData: 'exit' });
+    worker.on('message', (read: boolean) => say(`read ${read}`));
+    worker.on('exit', (code) => {
+      say(`exit ${code}`);
+      producer.close();
+    });
+  },
   /** unref(): an otherwise idle process ends, reader or not. */
   unref() {
     const reader = new RingbufReader(sys, producer.mapFd, producer.maxEntries);
@@ -164,6 +180,22 @@ const ways: Record<string, () => void | Promise<void>> = {
   },
 };
 
-const way = ways[process.argv[2] ?? ''];
+/** The thread a worker way runs in: it reads by timer, since a worker must not be watched. */
+function inWorker(): void {
+  const reader = new RingbufReader(sys, producer.mapFd, producer.maxEntries);
+  let count = 0;
+  reader.start(() => count++);
+  let next = 0;
+  const feed = setInterval(() => (next += producer.run(next, 100)), 1);
+  setTimeout(() => {
+    clearInterval(feed);
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker's port, not a window
+    parentPort?.postMessage(count > 100);
+    if (workerData === 'exit') process.exit(3);
+    setInterval(() => producer.run(0, 100), 1);
+  }, 100);
+}
+
+const way = isMainThread ? ways[process.argv[2] ?? ''] : inWorker;
 if (way === undefined) throw new Error(`no way ${process.argv[2]}`);
 void way();

@@ -24,6 +24,8 @@
 
 // How many bytes of arguments an event can hold.
 #define ARGS_MAX 16384
+// Room for the strings that follow: three of the longest, more if they are shorter.
+#define STRINGS_MAX (3 * GADGET_STRING_MAX)
 // How much of a failed call's argument is read at once.
 #define ARG_CHUNK 4096
 // How many arguments (or chunks) of a failed call are looked at.
@@ -51,17 +53,18 @@ struct event {
 	bool pupper_layer;
 	__u32 dev_major;
 	__u32 dev_minor;
-	__u32 __pad;
+	gadget_string cwd;
 	__u64 inode;
+	gadget_string file;
+	gadget_string exepath;
+	gadget_string parent_exepath;
 
-	char cwd[GADGET_PATH_MAX];
-	char file[GADGET_PATH_MAX];
-	char exepath[GADGET_PATH_MAX];
-	char parent_exepath[GADGET_PATH_MAX];
-	gadget_args args[ARGS_MAX];
+	// Only as many bytes as there are; the other strings follow at once.
+	char args[ARGS_MAX];
+	char __strings[STRINGS_MAX];
 };
 
-struct cursor {
+struct arg_cursor {
 	__u64 argv;
 	__u64 string;
 	__u64 size;
@@ -69,10 +72,10 @@ struct cursor {
 };
 
 struct work {
-	struct cursor cursor;
+	struct arg_cursor cursor;
+	// How many bytes of the event are in use.
+	__u32 used;
 	struct event event;
-	// Must follow the event: what is read past its end lands here.
-	char spill[ARG_CHUNK];
 };
 
 const volatile bool ignore_failed = false;
@@ -121,9 +124,7 @@ static __always_inline void fill_event(struct event *event, struct task_struct *
 {
 	struct file *exe = exe_file_of(task);
 
-	__builtin_memset(event, 0, __builtin_offsetof(struct event, cwd));
-	event->cwd[0] = '\0';
-	event->file[0] = '\0';
+	__builtin_memset(event, 0, __builtin_offsetof(struct event, args));
 
 	event->timestamp_raw = bpf_ktime_get_boot_ns();
 	gadget_process_populate(&event->proc);
@@ -133,66 +134,46 @@ static __always_inline void fill_event(struct event *event, struct task_struct *
 	event->loginuid = (gadget_uid)-1;
 	if (bpf_core_field_exists(task->loginuid))
 		event->loginuid = BPF_CORE_READ(task, loginuid.val);
+	event->sessionid = -1;
 	if (bpf_core_field_exists(task->sessionid))
 		event->sessionid = BPF_CORE_READ(task, sessionid);
 
 	if (exe)
 		event->from_rootfs = BPF_CORE_READ(exe, f_path.mnt) == BPF_CORE_READ(task, fs, root.mnt);
-
-	if (paths) {
-		struct fs_struct *fs = BPF_CORE_READ(task, fs);
-
-		if (fs)
-			gadget_read_path(event->cwd, sizeof(event->cwd), &fs->pwd);
-	}
 }
 
-static __always_inline void fill_exe_paths(struct event *event, struct task_struct *task)
+// Must come after the arguments: whatever lies behind those is overwritten.
+static __always_inline void fill_paths(struct work *work, struct task_struct *task)
 {
+	struct event *event = &work->event;
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
 	struct file *exe = exe_file_of(task);
 	struct file *parent_exe = exe_file_of(BPF_CORE_READ(task, real_parent));
 
-	event->exepath[0] = '\0';
-	event->parent_exepath[0] = '\0';
-	if (paths && exe)
-		gadget_read_path(event->exepath, sizeof(event->exepath), &exe->f_path);
-	if (paths && parent_exe)
-		gadget_read_path(event->parent_exepath, sizeof(event->parent_exepath), &parent_exe->f_path);
+	if (!paths)
+		return;
+	if (fs)
+		event->cwd = gadget_string_add_path(event, &work->used, sizeof(*event), &fs->pwd);
+	if (exe)
+		event->exepath = gadget_string_add_path(event, &work->used, sizeof(*event), &exe->f_path);
+	if (parent_exe)
+		event->parent_exepath = gadget_string_add_path(event, &work->used, sizeof(*event), &parent_exe->f_path);
 }
 
-// Puts the working directory before a relative name. What doesn't fit spills into the next field, which is filled later.
-static __always_inline void make_absolute(struct event *event, const char *name, bool name_is_in_kernel)
+// Sets where the strings begin.
+static __always_inline void end_args(struct work *work)
 {
-	long n = bpf_probe_read_kernel_str(event->file, sizeof(event->file), event->cwd);
+	__u64 size = work->event.args_size;
 
-	if (n < 2 || n > (long)sizeof(event->file))
-		return;
-	n -= 1;
-	// The root already ends in a slash.
-	if (n > 1) {
-		event->file[n] = '/';
-		n += 1;
-	}
-	if (n > (long)sizeof(event->file))
-		return;
-	if (name_is_in_kernel)
-		bpf_probe_read_kernel_str(&event->file[n], sizeof(event->file), name);
-	else
-		bpf_probe_read_user_str(&event->file[n], sizeof(event->file), name);
-	event->file[sizeof(event->file) - 1] = '\0';
+	work->used = __builtin_offsetof(struct event, args) + (size > ARGS_MAX ? ARGS_MAX : size);
 }
 
-static __always_inline void send(void *ctx, struct event *event)
+static __always_inline void send(void *ctx, struct work *work)
 {
-	__u32 size = event->args_size;
+	__u64 size = work->used;
 
-	if (size > ARGS_MAX)
-		size = ARGS_MAX;
-	// The check again, where the verifier sees it: what it knew is lost when the value was on the stack.
-	barrier_var(size);
-	if (size > ARGS_MAX)
-		return;
-	gadget_output_buf(ctx, &events, event, __builtin_offsetof(struct event, args) + size);
+	if (size <= sizeof(work->event))
+		gadget_output_buf(ctx, &events, &work->event, size);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -205,6 +186,7 @@ int BPF_PROG(exec_done, struct task_struct *task, pid_t old_pid, struct linux_bi
 	const char *name;
 	__u64 args_start;
 	__u64 args_size;
+	char first = 0;
 
 	if (gadget_should_discard_data_current())
 		return 0;
@@ -216,13 +198,6 @@ int BPF_PROG(exec_done, struct task_struct *task, pid_t old_pid, struct linux_bi
 	event = &work->event;
 	task = (struct task_struct *)bpf_get_current_task();
 	fill_event(event, task);
-
-	// The name that was asked for: a script's own, while exepath is its interpreter.
-	name = BPF_CORE_READ(bprm, filename);
-	bpf_probe_read_kernel_str(event->file, sizeof(event->file), name);
-	if (paths && event->file[0] != '/')
-		make_absolute(event, name, true);
-	fill_exe_paths(event, task);
 
 	exe = exe_file_of(task);
 	if (exe) {
@@ -254,37 +229,44 @@ int BPF_PROG(exec_done, struct task_struct *task, pid_t old_pid, struct linux_bi
 		event->args_size = 0;
 		event->argv_truncated = true;
 	}
+	end_args(work);
+	fill_paths(work, task);
 
-	send(ctx, event);
+	// The name that was asked for: a script's own, while exepath is its interpreter.
+	name = BPF_CORE_READ(bprm, filename);
+	bpf_probe_read_kernel(&first, sizeof(first), name);
+	if (first != '/' && event->cwd)
+		event->file = gadget_string_add_joined(event, &work->used, sizeof(*event), event->cwd, name, false);
+	else
+		event->file = gadget_string_add_kernel(event, &work->used, sizeof(*event), name);
+
+	send(ctx, work);
 	works_release(work);
 	return 0;
 }
 
 // Names the file of execveat(dirfd, name) as the kernel does: "/dev/fd/N/name", or "/dev/fd/N" for an empty name.
-static __always_inline void name_in_directory(struct event *event, __u32 dirfd, const char *name)
+static __always_inline gadget_string add_name_in_directory(struct work *work, __u32 dirfd, const char *name, bool is_empty)
 {
+	struct event *event = &work->event;
+	char text[sizeof("/dev/fd/") + 10] = "/dev/fd/";
 	char digits[16] = {};
-	__u32 at = sizeof("/dev/fd/") - 1;
-	int count = 0;
+	int last = 0;
+	gadget_string directory;
 
-	__builtin_memcpy(event->file, "/dev/fd/", sizeof("/dev/fd/") - 1);
 	for (int i = 0; i < 10; i++) {
 		digits[i] = '0' + dirfd % 10;
+		last = i;
 		dirfd /= 10;
-		count = i;
 		if (!dirfd)
 			break;
 	}
-	for (int i = 0; i < 10; i++) {
-		event->file[at] = digits[(count - i) & 15];
-		at++;
-		if (i == count)
-			break;
-	}
-	event->file[at] = '/';
-	if (bpf_probe_read_user_str(&event->file[at + 1], sizeof(event->file), name) <= 1)
-		event->file[at] = '\0';
-	event->file[sizeof(event->file) - 1] = '\0';
+	for (int i = 0; i < 10; i++)
+		text[sizeof("/dev/fd/") - 1 + i] = i <= last ? digits[(last - i) & 15] : '\0';
+	directory = gadget_string_add_kernel(event, &work->used, sizeof(*event), text);
+	if (is_empty)
+		return directory;
+	return gadget_string_add_joined(event, &work->used, sizeof(*event), directory, name, true);
 }
 
 // The arguments of a failed call, read from the memory of the caller.
@@ -293,7 +275,7 @@ __noinline int fill_args_from_caller(__u32 index, __u64 argv, __u64 pointer_size
 {
 	struct work *work = works_at(index);
 	// In memory, not in registers: the verifier forgets the values, and so sees each round of the loop as the same.
-	volatile struct cursor *cursor;
+	volatile struct arg_cursor *cursor;
 	struct event *event;
 
 	if (!work)
@@ -359,6 +341,7 @@ int BPF_PROG(exec_failed, struct pt_regs *regs, long ret)
 	bool compat;
 	__s32 dirfd = AT_FDCWD;
 	__u64 argv;
+	char first = 0;
 	__u32 nr;
 
 	// As 32 bits: a 32-bit call's result may not be sign-extended.
@@ -405,16 +388,21 @@ int BPF_PROG(exec_failed, struct pt_regs *regs, long ret)
 		name = (const char *)gadget_syscall_arg(regs, 0, compat);
 		argv = gadget_syscall_arg(regs, 1, compat);
 	}
-	if (bpf_probe_read_user_str(event->file, sizeof(event->file), name) > 0 && event->file[0] != '/') {
-		if (dirfd != AT_FDCWD)
-			name_in_directory(event, dirfd, name);
-		else if (paths && event->file[0])
-			make_absolute(event, name, false);
-	}
-	fill_exe_paths(event, task);
 	fill_args_from_caller(works_index(work), argv, compat ? 4 : 8);
+	end_args(work);
+	fill_paths(work, task);
 
-	send(ctx, event);
+	// A name that can't be read (EFAULT) stays empty.
+	if (!bpf_probe_read_user(&first, sizeof(first), name)) {
+		if (first != '/' && dirfd != AT_FDCWD)
+			event->file = add_name_in_directory(work, dirfd, name, !first);
+		else if (first && first != '/' && event->cwd)
+			event->file = gadget_string_add_joined(event, &work->used, sizeof(*event), event->cwd, name, true);
+		else
+			event->file = gadget_string_add_user(event, &work->used, sizeof(*event), name);
+	}
+
+	send(ctx, work);
 	works_release(work);
 	return 0;
 }

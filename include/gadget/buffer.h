@@ -93,7 +93,9 @@ struct {
 static __always_inline void *__gadget_slot_claim(void)
 {
 	for (__u32 i = 0; i < GADGET_MAX_NESTING; i++) {
-		struct __gadget_slot *slot = bpf_map_lookup_elem(&gadget_heap, &i);
+		// A copy: a counter in memory is unknown to the verifier of old kernels.
+		__u32 key = i;
+		struct __gadget_slot *slot = bpf_map_lookup_elem(&gadget_heap, &key);
 
 		if (!slot)
 			return NULL;

@@ -10,8 +10,9 @@
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#include <gadget/strings.h>
 
-/** Room for a path in an event: much less than PATH_MAX, so that many events fit into a buffer. */
+/** Room for a path in a char array of an event: much less than PATH_MAX, so that many events fit into a buffer. */
 #ifndef GADGET_PATH_MAX
 #define GADGET_PATH_MAX 512
 #endif
@@ -165,7 +166,9 @@ static __always_inline __u64 __gadget_path_build(const struct path *path, struct
 static __always_inline long gadget_read_path(char *dst, __u32 size, const struct path *path)
 {
 	for (__u32 slot = __GADGET_PATH_SHARED + 1; slot < __GADGET_PATH_SLOTS; slot++) {
-		struct __gadget_path_buf *buf = bpf_map_lookup_elem(&bufs, &slot);
+		// A copy: a counter in memory is unknown to the verifier of old kernels.
+		__u32 key = slot;
+		struct __gadget_path_buf *buf = bpf_map_lookup_elem(&bufs, &key);
 		long n = -1;
 
 		if (!buf)
@@ -182,6 +185,17 @@ static __always_inline long gadget_read_path(char *dst, __u32 size, const struct
 			return n;
 	}
 	return -1;
+}
+
+/** Adds the path of a file to the strings of an event, see gadget_string_add_kernel() of strings.h. */
+static __always_inline gadget_string gadget_string_add_path(void *event, __u32 *used, __u64 limit,
+							    const struct path *path)
+{
+	char *place = __gadget_string_place(event, used, limit);
+
+	if (!place)
+		return 0;
+	return __gadget_string_added(used, gadget_read_path(place, GADGET_STRING_MAX, path));
 }
 
 /**

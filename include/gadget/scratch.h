@@ -42,7 +42,9 @@
 	__GADGET_INLINE value_type *name##_claim(void)                                           \
 	{                                                                                        \
 		for (__u32 i = 0; i < GADGET_SCRATCH_NESTING; i++) {                             \
-			struct __##name##_slot *slot = bpf_map_lookup_elem(&name, &i);           \
+			/* A copy: a counter in memory is unknown to the verifier of old kernels. */ \
+			__u32 key = i;                                                           \
+			struct __##name##_slot *slot = bpf_map_lookup_elem(&name, &key);         \
                                                                                                  \
 			if (!slot)                                                               \
 				return NULL;                                                     \

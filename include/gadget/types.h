@@ -93,8 +93,11 @@ typedef char gadget_comm;
 /** One byte of the name of a parent. */
 typedef char gadget_pcomm;
 
-/** One byte of a list of strings, each ended by a NUL: `gadget_args args[SIZE]` is shown as one string joined by spaces. */
-typedef char gadget_args;
+/**
+ * Where a string lies within the event: its offset from the event's start in the low 16 bits, its length without the NUL
+ * in the high 16; 0 is no string. strings.h makes them. Events carry strings of any length so, and no unused bytes.
+ */
+typedef __u32 gadget_string;
 
 /** A number of bytes: shown as "82 kB". */
 typedef __u64 gadget_bytes;

@@ -138,6 +138,7 @@ function kindOfSlot(slot: Slot): FieldKind {
     case 'bits':
       return slot.kind;
     case 'chars':
+    case 'placed':
     case 'text':
       return 'string';
     case 'blob':

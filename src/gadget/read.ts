@@ -1,7 +1,7 @@
 import { toHex } from '../bytes/text.ts';
 import { readText } from '../btf/value/text.ts';
 import type { EventRecord } from './record.ts';
-import type { ArraySlot, RestSlot, ScalarSlot, Slot, StringsSlot, StructSlot, TimeSlot } from './slot.ts';
+import type { ArraySlot, PlacedSlot, RestSlot, ScalarSlot, Slot, StringsSlot, StructSlot, TimeSlot } from './slot.ts';
 import { objectReader, type EventObject } from './tree.ts';
 import { epochNanoseconds, formatEpoch } from './special/epoch.ts';
 import type { EpochTime } from './context.ts';
@@ -25,6 +25,8 @@ export function valueOf(slot: Slot | null): Reader<EventValue> {
       const { offset, length } = slot;
       return (record, at) => readText(record.view, at + offset, length);
     }
+    case 'placed':
+      return (record, at) => placedText(slot, record, at);
     case 'blob': {
       const { offset, length } = slot;
       return (record, at) => Uint8Array.from(record.bytes.subarray(at + offset, at + offset + length));
@@ -59,6 +61,8 @@ export function textOf(slot: Slot | null): Reader<string> {
       const { offset, length } = slot;
       return (record, at) => readText(record.view, at + offset, length);
     }
+    case 'placed':
+      return (record, at) => placedText(slot, record, at);
     case 'text':
       return (record, at) => slot.text(record, at);
     case 'time':
@@ -99,6 +103,21 @@ export function wideOf(slot: Slot | null): Reader<bigint> {
 export function readTime(slot: TimeSlot, record: EventRecord, at: number, into: EpochTime): void {
   const place = at + slot.offset;
   slot.clock.toEpoch(record.view.getUint32(place + 4, true), record.view.getUint32(place, true), into);
+}
+
+/** Where a placed slot's text starts and, through {@link placedLength}, how long it is: never past the event's end. */
+export function placedStart(slot: PlacedSlot, record: EventRecord, at: number): number {
+  return record.offset + Math.min(record.view.getUint16(at + slot.offset, true), record.length);
+}
+
+/** Bytes of a placed slot's text that are there. */
+export function placedLength(slot: PlacedSlot, record: EventRecord, at: number): number {
+  const offset = record.view.getUint16(at + slot.offset, true);
+  return Math.max(0, Math.min(record.view.getUint16(at + slot.offset + 2, true), record.length - offset));
+}
+
+function placedText(slot: PlacedSlot, record: EventRecord, at: number): string {
+  return readText(record.view, placedStart(slot, record, at), placedLength(slot, record, at));
 }
 
 /** Bytes that a rest slot has in this event. */

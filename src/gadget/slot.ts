@@ -37,6 +37,12 @@ export interface CharsSlot {
   readonly offset: number;
   readonly length: number;
 }
+/** Text anywhere in the event: 32 bits say where, the low half the offset from its start, the high half the length. */
+export interface PlacedSlot {
+  readonly shape: 'placed';
+  /** Of those 32 bits. */
+  readonly offset: number;
+}
 /** Bytes without a meaning of their own. */
 export interface BlobSlot {
   readonly shape: 'blob';
@@ -91,4 +97,15 @@ export interface TextSlot {
 }
 
 /** How to get a field's value out of an event. */
-export type Slot = ScalarSlot | BitsSlot | CharsSlot | BlobSlot | RestSlot | ArraySlot | StructSlot | StringsSlot | TimeSlot | TextSlot;
+export type Slot =
+  | ScalarSlot
+  | BitsSlot
+  | CharsSlot
+  | PlacedSlot
+  | BlobSlot
+  | RestSlot
+  | ArraySlot
+  | StructSlot
+  | StringsSlot
+  | TimeSlot
+  | TextSlot;

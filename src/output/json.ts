@@ -2,7 +2,7 @@ import type { DataSource } from '../gadget/data-source.ts';
 import type { EpochTime } from '../gadget/context.ts';
 import type { Field } from '../gadget/field.ts';
 import type { EventRecord } from '../gadget/record.ts';
-import { float32Text, readTime, restLength, stringsLength } from '../gadget/read.ts';
+import { float32Text, placedLength, placedStart, readTime, restLength, stringsLength } from '../gadget/read.ts';
 import type { ArraySlot, ScalarKind, Slot, StringsSlot, StructSlot } from '../gadget/slot.ts';
 import { epochStart, epochZone } from '../gadget/special/epoch.ts';
 import { fieldTree, type FieldNode } from '../gadget/tree.ts';
@@ -174,6 +174,15 @@ function putOf(slot: Slot): Put {
         out.byte(0x22);
       };
     }
+    case 'placed':
+      return (out, record, at) => {
+        const start = placedStart(slot, record, at);
+        const length = placedLength(slot, record, at);
+        out.ensure(length * maxEscape + 2);
+        out.byte(0x22);
+        putJsonBytes(out, record.bytes, start, start + length);
+        out.byte(0x22);
+      };
     case 'blob': {
       const { offset, length } = slot;
       return (out, record, at) => {

@@ -8,6 +8,7 @@ import { errnoType } from './errno.ts';
 import { fileFlagsType } from './file-flags.ts';
 import { fileModeType } from './file-mode.ts';
 import { groupType, userType } from './ids.ts';
+import { placedType } from './placed.ts';
 import { signalType } from './signal.ts';
 import { stringsType } from './strings.ts';
 import { syscallType } from './syscall.ts';
@@ -37,6 +38,7 @@ const specials: readonly SpecialType[] = [
   l4endpointType,
   enumType,
   stringsType,
+  placedType,
 ];
 
 /** Adds the fields that special types bring along; call it once all fields of the struct are there. */

@@ -28,3 +28,4 @@ export { essentialName } from './core/essential-name.ts';
 export { CORE_KIND, coreKindName } from './core/kinds.ts';
 export { type CandidateReport, CoreResolution } from './core/resolution.ts';
 export { CoreResolver } from './core/resolver.ts';
+export { type MinimizeObject, minimizeBtf } from './min/minimize.ts';

@@ -1,13 +1,14 @@
 // Every program of every object in the repository, linked by us and by libbpf: the instructions must be the same. The oracle
 // is scripts/oracle.mjs: test/oracle/relocate.c with the newest libbpf that Debian offers.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { linkProgram, openObject } from '../../src/bpf/object/index.ts';
 import type { Btf } from '../../src/btf/btf.ts';
-import { btfFromElf } from '../../src/btf/index.ts';
+import { btfExtFromElf, btfFromElf, minimizeBtf } from '../../src/btf/index.ts';
 import { toHex } from '../../src/bytes/text.ts';
 import { parseElf } from '../../src/elf/index.ts';
 import { runningKernel } from './target.ts';
@@ -21,7 +22,7 @@ const root = fileURLToPath(new URL('../../../', import.meta.url));
 const script = path.join(root, 'scripts', 'oracle.mjs');
 
 function libbpf(file: string, target: string | null): OracleObject {
-  const options = ['--fake-maps', '--no-pin', '--each', ...(target === null ? [] : ['--btf', path.join(root, target)])];
+  const options = ['--fake-maps', '--no-pin', '--each', ...(target === null ? [] : ['--btf', path.resolve(root, target)])];
   const text = execFileSync(process.execPath, [script, ...options, path.join(root, file)], { encoding: 'utf8', maxBuffer: 1 << 28 });
   return JSON.parse(text) as OracleObject;
 }
@@ -75,4 +76,18 @@ t.test('our instructions are libbpf’s', { skip: skip || rootOnly }, async (t) 
   for (const target of ['fixtures/core/target.o', 'fixtures/core/cases.bpf.o']) {
     t.test(`CO-RE cases for ${target}`, async (t) => t.ok(compare(t, 'fixtures/core/cases.bpf.o', target) > 140));
   }
+  t.test('with the part of the kernel’s BTF that an object needs', async (t) => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'rawbpf-'));
+    t.teardown(() => rmSync(folder, { recursive: true }));
+    for (const file of objects.filter((name) => name.startsWith('gadgets'))) {
+      const elf = parseElf(readFileSync(path.join(root, file)));
+      const btf = btfFromElf(elf);
+      const ext = btf === null ? null : btfExtFromElf(elf, btf);
+      const vmlinux = runningKernel().vmlinuxBtf();
+      if (btf === null || ext === null || vmlinux === null) throw new Error(`${file} has no BTF`);
+      const part = path.join(folder, 'part.btf');
+      writeFileSync(part, minimizeBtf(vmlinux, [{ btf, ext }]));
+      t.same(libbpf(file, part).alone, libbpf(file, null).alone, file);
+    }
+  });
 });

@@ -3,7 +3,7 @@ import { cString, toUtf8 } from '../bytes/text.ts';
 import { FormatError } from '../error.ts';
 import { decodeType } from './decode.ts';
 import { parseHeader, type BtfHeader } from './header.ts';
-import { NameIndex } from './names.ts';
+import { NameIndex, nameSpaceOf, type NameSpace } from './names.ts';
 import { indexTypes } from './scan.ts';
 import { BTF_KIND, type BtfKindName, type BtfType } from './types.ts';
 
@@ -52,7 +52,7 @@ export class Btf {
   /** Offset in `bytes` of each own type. */
   readonly #offsets: Uint32Array;
   readonly #stringsAt: number;
-  #names: NameIndex | null = null;
+  readonly #names = new Map<NameSpace, NameIndex>();
   #pointerSize: 0 | 4 | 8 = 0;
   readonly #cache: (BtfType | undefined)[] = [];
 
@@ -148,18 +148,23 @@ export class Btf {
 
   /** The first type of this name (and kind), own types before the base's; null where there is none. */
   findByName(name: string, kind?: BtfKindName): number | null {
-    for (const id of this.findAll(name)) if (kind === undefined || this.kindOf(id) === BTF_KIND[kind]) return id;
-    return this.base?.findByName(name, kind) ?? null;
+    const own = kind === undefined ? this.findAll(name)[0] : this.#find(name, kind);
+    return own ?? this.base?.findByName(name, kind) ?? null;
   }
 
-  /** Every own type (not the base's) of this exact name, ids ascending. */
+  /** Every own type (not the base's) of this exact name, of any kind, ids ascending. */
   findAll(name: string): readonly number[] {
-    return name === '' ? [] : this.#nameIndex().exact(toUtf8(name));
+    if (name === '') return [];
+    const bytes = toUtf8(name);
+    return [...this.#nameIndex('types').exact(bytes), ...this.#nameIndex('functions').exact(bytes)].toSorted((a, b) => a - b);
   }
 
-  /** Every own type whose name without a `___flavour` suffix is `name`, ids ascending: CO-RE candidates. */
+  /**
+   * Every own type whose name without a `___flavour` suffix is `name`, ids ascending: CO-RE candidates, which functions,
+   * variables and sections never are.
+   */
   findByEssentialName(name: string): readonly number[] {
-    return name === '' ? [] : this.#nameIndex().essential(toUtf8(name));
+    return name === '' ? [] : this.#nameIndex('types').essential(toUtf8(name));
   }
 
   /** Offset in `bytes` of an own type (not the base's, not void). */
@@ -194,8 +199,18 @@ export class Btf {
     return cString(bytes);
   }
 
-  #nameIndex(): NameIndex {
-    return (this.#names ??= new NameIndex(this, this.#offsets));
+  #find(name: string, kind: BtfKindName): number | undefined {
+    if (name === '') return undefined;
+    const wanted = BTF_KIND[kind];
+    return this.#nameIndex(nameSpaceOf(wanted))
+      .exact(toUtf8(name))
+      .find((id) => this.kindOf(id) === wanted);
+  }
+
+  #nameIndex(space: NameSpace): NameIndex {
+    let index = this.#names.get(space);
+    if (index === undefined) this.#names.set(space, (index = new NameIndex(this, this.#offsets, space)));
+    return index;
   }
 
   #checkStrings(): void {

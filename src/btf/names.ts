@@ -1,4 +1,7 @@
 import type { Btf } from './btf.ts';
+import { BTF_KIND } from './types.ts';
+
+const { FUNC, VAR, DATASEC, DECL_TAG } = BTF_KIND;
 
 /** Longer names than this are not in the index: no name that a kernel accepts has more than 512 bytes. */
 const maxIndexed = 4096;
@@ -18,8 +21,16 @@ export function essentialNameLength(bytes: Uint8Array, start = 0, end: number = 
   return end - start;
 }
 
+/** Which types an index is of: functions are four fifths of the names in a kernel's BTF, and seldom looked for. */
+export type NameSpace = 'types' | 'functions';
+
+/** The index that names of a kind are in. */
+export function nameSpaceOf(kind: number): NameSpace {
+  return kind === FUNC || kind === VAR || kind === DATASEC || kind === DECL_TAG ? 'functions' : 'types';
+}
+
 /**
- * A hash table over the names of one BTF's own types, in three typed arrays: buckets lead to the first type, each type to
+ * A hash table over the names of one BTF's own types (or functions, variables and sections), in two typed arrays: buckets lead to the first type, each type to
  * the next of its bucket. Types are filed under their essential name, which serves both exact and CO-RE look-ups.
  */
 export class NameIndex {
@@ -29,21 +40,18 @@ export class NameIndex {
   readonly #heads: Uint32Array;
   readonly #next: Uint32Array;
 
-  constructor(btf: Btf, offsets: Uint32Array) {
+  constructor(btf: Btf, offsets: Uint32Array, space: NameSpace) {
     this.#btf = btf;
     const buckets = 2 ** Math.ceil(Math.log2(Math.max(offsets.length, 1)));
     this.#mask = buckets - 1;
     this.#heads = new Uint32Array(buckets);
     this.#next = new Uint32Array(offsets.length);
     const { view, littleEndian } = btf;
+    const kinds = Uint8Array.from({ length: 128 }, (_, kind) => Number(nameSpaceOf(kind) === space));
     // Backwards, so that chains run from low ids to high.
     for (let index = offsets.length - 1; index >= 0; index--) {
-      const nameOffset = view.getUint32(offsets[index] as number, littleEndian);
-      if (nameOffset === 0) continue;
-      const hash = this.#hashAt(nameOffset);
-      if (hash === null) continue;
-      this.#next[index] = this.#heads[hash & this.#mask] as number;
-      this.#heads[hash & this.#mask] = index + 1;
+      const at = offsets[index] as number;
+      if (kinds[(view.getUint32(at + 4, littleEndian) >>> 24) & 0x7f] !== 0) this.#file(index, view.getUint32(at, littleEndian));
     }
   }
 
@@ -53,6 +61,13 @@ export class NameIndex {
 
   essential(name: Uint8Array): number[] {
     return this.#find(name, name.length, (bytes) => essentialNameLength(bytes) === name.length);
+  }
+
+  #file(index: number, nameOffset: number): void {
+    const hash = nameOffset === 0 ? null : this.#hashAt(nameOffset);
+    if (hash === null) return;
+    this.#next[index] = this.#heads[hash & this.#mask] as number;
+    this.#heads[hash & this.#mask] = index + 1;
   }
 
   #find(name: Uint8Array, essentialLength: number, fits: (bytes: Uint8Array) => boolean): number[] {
@@ -73,19 +88,24 @@ export class NameIndex {
     while (btf.base !== null && nameOffset < btf.firstString) btf = btf.base;
     if (nameOffset >= btf.stringsEnd) return null;
     const start = btf.header.stringsAt + nameOffset - btf.firstString;
-    const { bytes } = btf;
-    let hash = fnvOffset;
-    let end = start;
-    let flavoured = false;
-    for (; bytes[end] !== 0; end++) {
-      if (end - start >= maxIndexed) return null;
-      const byte = bytes[end] as number;
-      if (byte === underscore && bytes[end + 1] === underscore && bytes[end + 2] === underscore) flavoured = true;
-      hash = Math.imul(hash ^ byte, fnvPrime);
-    }
-    if (end === start) return null;
-    return flavoured ? hashBytes(bytes, start, start + essentialNameLength(bytes, start, end)) : mix(hash);
+    return hashName(btf.bytes, start);
   }
+}
+
+/** The hash of the essential name that starts here; null where it is empty or too long. */
+function hashName(bytes: Uint8Array, start: number): number | null {
+  let hash = fnvOffset;
+  let underscores = 0;
+  let flavoured = false;
+  let end = start;
+  for (let byte = bytes[end] as number; byte !== 0; byte = bytes[++end] as number) {
+    hash = Math.imul(hash ^ byte, fnvPrime);
+    underscores = byte === underscore ? underscores + 1 : 0;
+    if (underscores === 3) flavoured = true;
+    if (end - start === maxIndexed) return null;
+  }
+  if (end === start) return null;
+  return flavoured ? hashBytes(bytes, start, start + essentialNameLength(bytes, start, end)) : mix(hash);
 }
 
 /** FNV-1a. */

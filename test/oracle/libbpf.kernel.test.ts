@@ -13,9 +13,15 @@ import { toHex } from '../../src/bytes/text.ts';
 import { parseElf } from '../../src/elf/index.ts';
 import { runningKernel } from './target.ts';
 
+interface OracleProgram {
+  readonly name: string;
+  readonly insns: string | null;
+  readonly attachBtfId?: number;
+}
+
 interface OracleObject {
   readonly opened: boolean;
-  readonly alone?: readonly { readonly programs: readonly { readonly name: string; readonly insns: string | null }[] }[];
+  readonly alone?: readonly { readonly programs: readonly OracleProgram[] }[];
 }
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -51,6 +57,7 @@ function compare(t: Test, file: string, target: string | null): number {
     }
     const result = linkProgram(spec, program, kernel);
     t.equal(result.ok ? toHex(result.program.insns) : result.error.message, wanted.insns, `${file} ${wanted.name}`);
+    if (result.ok) t.equal(result.program.attachBtfId, wanted.attachBtfId, `${file} ${wanted.name} attach_btf_id`);
     compared++;
   }
   return compared;

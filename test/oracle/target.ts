@@ -4,15 +4,16 @@ import { gunzipSync } from 'node:zlib';
 import type { TargetKernel } from '../../src/bpf/object/target.ts';
 import { Btf } from '../../src/btf/btf.ts';
 
-/** The running kernel, read as plainly as can be; `btf` stands in for its BTF in CO-RE. */
-export function runningKernel(btf: Btf | null = null): TargetKernel {
+/** The running kernel, read as plainly as can be; CO-RE looks into `given` where there is one. */
+export function runningKernel(given: Btf | null = null): TargetKernel {
   const [major = 0, minor = 0, patch = 0] = release().split(/[.-]/).map(Number);
-  let vmlinux: Btf | null = btf;
+  let vmlinux: Btf | null = null;
   let symbols: Map<string, bigint> | null = null;
   return {
     version: (major << 16) + (minor << 8) + Math.min(patch, 255),
     arch: process.arch === 'arm64' ? 'arm64' : 'x86',
     vmlinuxBtf: () => (vmlinux ??= Btf.parse(readFileSync('/sys/kernel/btf/vmlinux'))),
+    coreBtf: () => given,
     moduleBtfs: () => [],
     extraBtfs: [],
     kernelSymbol: (name) => (symbols ??= readSymbols()).get(name) ?? null,

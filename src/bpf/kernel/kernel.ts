@@ -89,6 +89,11 @@ export class Kernel {
 
   /** The BTF that CO-RE looks into: the one given, or the kernel's own. */
   coreBtf(): Btf | null {
+    return this.givenBtf() ?? this.vmlinuxBtf();
+  }
+
+  /** The BTF given in the options, null where none was. */
+  givenBtf(): Btf | null {
     if (this.#given === undefined) {
       const given = this.#options.btf;
       this.#given = given instanceof Uint8Array ? parseBtfFile(given, 'given BTF') : (given ?? null);
@@ -100,7 +105,7 @@ export class Kernel {
         });
       }
     }
-    return this.#given ?? this.vmlinuxBtf();
+    return this.#given;
   }
 
   /** BTF of the loaded modules; broken ones are left out with a notice. Their descriptors stay open until {@link dropCaches}. */
@@ -207,7 +212,8 @@ function makeTarget(kernel: Kernel, extraBtfs: readonly Btf[]): TargetKernel {
   return {
     version: kernel.version,
     arch: kernel.sys.arch === 'x64' ? 'x86' : 'arm64',
-    vmlinuxBtf: () => kernel.coreBtf(),
+    vmlinuxBtf: () => kernel.vmlinuxBtf(),
+    coreBtf: () => kernel.givenBtf(),
     moduleBtfs: () => kernel.moduleBtfs(),
     extraBtfs,
     kernelSymbol: (name) => kernel.kallsyms().address(name),

@@ -16,8 +16,10 @@ export interface TargetKernel {
   /** LINUX_VERSION_CODE form: (major << 16) + (minor << 8) + min(patch, 255). */
   readonly version: number;
   readonly arch: 'x86' | 'arm64';
-  /** vmlinux BTF (or the one the user gave), null where there is none. */
+  /** vmlinux BTF, null where there is none: for attach targets, externs, and CO-RE. */
   vmlinuxBtf(): Btf | null;
+  /** The BTF the user gave for CO-RE to look into instead of vmlinux's and the modules'; null (or absent) where none was. */
+  coreBtf?(): Btf | null;
   /** BTF of loaded modules; broken ones are left out. */
   moduleBtfs(): readonly ModuleBtf[];
   /** Candidate types that come before the kernel's: layouts made for the purpose. */

@@ -1,3 +1,4 @@
+import type { Btf } from '../../../btf/btf.ts';
 import type { BtfExt } from '../../../btf/ext.ts';
 import { CoreError } from '../../../btf/core/error.ts';
 import type { CoreResolution } from '../../../btf/core/resolution.ts';
@@ -93,9 +94,10 @@ export class FunctionBodies {
 }
 
 function targetsOf(target: TargetKernel): ConstructorParameters<typeof CoreResolver>[1] {
+  const given = (): Btf | null => target.coreBtf?.() ?? null;
   return {
-    vmlinux: () => target.vmlinuxBtf(),
-    modules: () => target.moduleBtfs(),
+    vmlinux: () => given() ?? target.vmlinuxBtf(),
+    modules: () => (given() === null ? target.moduleBtfs() : []),
     extra: target.extraBtfs,
     ringbuf: target.ringbuf,
   };

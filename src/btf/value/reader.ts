@@ -249,6 +249,7 @@ function bitsReader(type: ResolvedType, place: MemberPlace): ValueReader {
 function intReader(type: BtfInt, at: number): ValueReader {
   if (type.bitOffset !== 0 || type.bits !== type.size * 8) {
     if (type.bits === 0) return { kind: 'null', read: () => null };
+    if (type.bitOffset + type.bits > type.size * 8) throw formatError('E_BTF_MEMBER', 'bits of an integer lie outside of it', type.id);
     const place = { offset: at + (type.bitOffset >>> 3), bitOffset: type.bitOffset & 7, bitSize: type.bits };
     return bitsReader(type, place);
   }

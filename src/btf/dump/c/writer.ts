@@ -97,7 +97,8 @@ export class CWriter {
   }
 
   #defineTypedef(id: number): void {
-    if (this.#states[id] !== state.none) return;
+    if (this.#states[id] === state.done) return;
+    if (this.#states[id] === state.ongoing) throw loopError(this.#table.btf, id);
     this.#states[id] = state.ongoing;
     const target = this.#table.sizeOrType(id);
     const kind = this.#table.kind(target);

@@ -11,10 +11,15 @@ import type { SpecialType } from './registry.ts';
  *   strings joined by spaces.
  * - `strings.size: FIELD` names the field that holds how many of the bytes count; without it trailing NULs do not.
  * - `strings.count: FIELD` names the field that holds how many strings there are.
+ *
+ * A `char args[N]` with the fields `args_size` and `args_count` beside it needs no annotations: its list is `argv`.
  */
 export const stringsType: SpecialType = {
   name: 'strings',
-  applies: (field) => field.annotation('strings.array') !== null && (field.slot?.shape === 'chars' || isByteArray(field)),
+  applies(field, builder) {
+    if (field.slot?.shape === 'chars' && field.leaf === 'args') suggestArguments(builder, field);
+    return field.annotation('strings.array') !== null && (field.slot?.shape === 'chars' || isByteArray(field));
+  },
   extend(builder, field) {
     const slot = (joined: boolean): StringsSlot => ({
       shape: 'strings',
@@ -31,6 +36,12 @@ export const stringsType: SpecialType = {
     builder.add({ leaf, parent: field.parent, slot: slot(false), tags }, text)?.suggest('columns.hidden', 'true');
   },
 };
+
+function suggestArguments(builder: SourceBuilder, field: Field): void {
+  const isInteger = (leaf: string): boolean => builder.sibling(field, leaf)?.isInteger === true;
+  if (!isInteger('args_size') || !isInteger('args_count')) return;
+  field.suggest('strings.array', 'argv').suggest('strings.size', 'args_size').suggest('strings.count', 'args_count');
+}
 
 function isByteArray({ slot }: Field): boolean {
   return slot?.shape === 'blob' || (slot?.shape === 'array' && slot.stride === 1 && slot.element.shape === 'scalar');

@@ -17,3 +17,7 @@ export type { EventValue } from './read.ts';
 export { EventRecord } from './record.ts';
 export type { SourceAnnotations } from './source-builder.ts';
 export type { EventObject } from './tree.ts';
+export { openGadget, type Gadget, type GadgetParts } from './gadget.ts';
+export { RecordList } from './record-list.ts';
+export { GadgetRun, type EventSink, type RunCounters, type RunOptions, type RunResult, type StopReason } from './run.ts';
+export { eventStream, type EventStreamOptions } from './stream.ts';

@@ -67,6 +67,8 @@ interface Known {
   readonly param: GadgetParam;
   readonly codec: ParamCodec;
   readonly bytes: Uint8Array;
+  /** As the object has them. */
+  readonly original: Uint8Array;
   /** From gadget.yaml, where it differs from the object's own. */
   readonly presetValue: string | null;
 }
@@ -96,7 +98,7 @@ export class GadgetParams {
   }
 
   /**
-   * Writes values into the object's constants: those given, for others the default of gadget.yaml.
+   * Writes values into the object's constants: those given, for others the default of gadget.yaml or the object's own.
    *
    * Throws UsageError `E_PARAM` that names the flag and what it takes: an unknown flag, a value of the wrong kind or out of range,
    * a text too long, a mandatory flag left out. Nothing is written then.
@@ -119,6 +121,8 @@ export class GadgetParams {
       }
       if (known.presetValue !== null) writes.push(prepare(known, known.presetValue));
     }
+    // A run before this one may have left its own.
+    for (const { bytes, original } of this.#known.values()) bytes.set(original);
     for (const write of writes) write();
   }
 
@@ -161,6 +165,7 @@ export class GadgetParams {
     const known: Known = {
       codec,
       bytes,
+      original: bytes.slice(),
       presetValue: preset === null || preset === '' || preset === own ? null : preset,
       param: {
         key,

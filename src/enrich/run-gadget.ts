@@ -1,0 +1,62 @@
+import { Kernel, type BufferChoice } from '../bpf/kernel/kernel.ts';
+import type { ObjectSpec } from '../bpf/object/spec.ts';
+import { openGadget, type Gadget } from '../gadget/gadget.ts';
+import type { GadgetMetadata } from '../gadget/metadata.ts';
+import type { ParamValue } from '../gadget/params.ts';
+import { GadgetRun, type RunOptions } from '../gadget/run.ts';
+import { eventStream, type EventStreamOptions } from '../gadget/stream.ts';
+import type { EventObject } from '../gadget/tree.ts';
+import { hostContext } from './context.ts';
+
+/** What {@link runGadget} runs, and how. */
+export interface RunGadgetOptions extends Omit<RunOptions, 'params' | 'notice'>, EventStreamOptions {
+  /** The compiled object, or its spec. */
+  readonly object: Uint8Array | ObjectSpec;
+  readonly name?: string;
+  readonly metadata?: GadgetMetadata;
+  /** Values of parameters, by their flags: `{ pid: 1234, comm: 'bash' }`. */
+  readonly params?: Readonly<Record<string, ParamValue>>;
+  /** Which way events take; a given `kernel` has its own answer. */
+  readonly buffer?: BufferChoice;
+  readonly onNotice?: (message: string) => void;
+}
+
+/** Events of a running gadget, as `for await` takes them. */
+export interface GadgetEvents extends AsyncIterable<EventObject> {
+  readonly gadget: Gadget;
+  readonly run: GadgetRun;
+  /** Detaches everything; the loop over the events ends after those already read. */
+  stop(): void;
+}
+
+/**
+ * Runs a gadget on this machine and gives its events, decoded: nested objects, 64-bit integers as bigint, with wall-clock times
+ * and names of users. The programs are attached when the function returns; leaving the loop, or stop(), detaches them.
+ *
+ * Throws what {@link openGadget} and {@link GadgetRun.start} throw.
+ *
+ * @example
+ * import { readFileSync } from 'node:fs';
+ * import { runGadget } from 'rawbpf';
+ * export async function printPrograms(path: string): Promise<void> {
+ *   for await (const event of runGadget({ object: readFileSync(path), maxEvents: 10 })) console.log(event['proc'], event['args']);
+ * }
+ */
+export function runGadget(options: RunGadgetOptions): GadgetEvents {
+  const notice = options.onNotice ?? ((): void => {});
+  const own = options.kernel === undefined;
+  const kernel =
+    options.kernel ??
+    new Kernel({ onNotice: ({ message }) => notice(message), ...(options.buffer === undefined ? {} : { buffer: options.buffer }) });
+  const gadget = openGadget({
+    object: options.object,
+    context: hostContext(kernel.sys, { vmlinuxBtf: () => kernel.vmlinuxBtf(), notice }),
+    notice,
+    ...(options.name === undefined ? {} : { name: options.name }),
+    ...(options.metadata === undefined ? {} : { metadata: options.metadata }),
+  });
+  const run = new GadgetRun(gadget, { ...options, kernel, notice, params: new Map(Object.entries(options.params ?? {})) });
+  const stream = eventStream(run, options);
+  if (own) kernel.dropCaches();
+  return { gadget, run, stop: () => run.stop(), [Symbol.asyncIterator]: () => stream };
+}

@@ -1,0 +1,54 @@
+import type { Collection } from '../bpf/collection/collection.ts';
+import { attachProgram } from '../bpf/link/attach.ts';
+import { RawbpfError, UnsupportedError } from '../error.ts';
+import type { Gadget } from './gadget.ts';
+
+/** What gadget.yaml says instead of a target to leave a program alone. */
+const disabledTarget = 'gadget_program_disabled';
+
+/** How {@link attachPrograms} goes about it. */
+export interface AttachPlan {
+  readonly skipUnsupported: boolean;
+  /** Programs that are not attached here: those of iterators. */
+  readonly except: ReadonlySet<string>;
+  readonly notice: (message: string) => void;
+}
+
+/**
+ * Attaches a gadget's programs where their sections, or gadget.yaml, say; the links become the collection's. Returns how many
+ * were attached.
+ *
+ * Throws UnsupportedError `E_GADGET_ATTACH` that names the program and the reason.
+ */
+export function attachPrograms(gadget: Gadget, collection: Collection, plan: AttachPlan): number {
+  let attached = 0;
+  for (const program of collection.programs.values()) {
+    if (plan.except.has(program.name) || program.spec?.autoattach === false) continue;
+    const target = gadget.metadata.programs.get(program.name)?.attachTo ?? null;
+    if (target === disabledTarget) continue;
+    try {
+      const link = attachProgram(program, target === null ? {} : { target });
+      if (link === null)
+        plan.notice(`program ${program.name} is loaded but not attached: its section ${program.spec?.sectionName ?? ''} names no target`);
+      else {
+        collection.addLink(link);
+        attached++;
+      }
+    } catch (error) {
+      if (!(error instanceof RawbpfError)) throw error;
+      if (!plan.skipUnsupported) throw attachError(gadget, program.name, error);
+      plan.notice(`program ${program.name} was not attached: ${error.message}`);
+    }
+  }
+  return attached;
+}
+
+function attachError(gadget: Gadget, program: string, error: RawbpfError): UnsupportedError {
+  return new UnsupportedError({
+    code: 'E_GADGET_ATTACH',
+    what: `program ${program} of the gadget ${gadget.name} cannot be attached`,
+    why: error.message,
+    next: '--skip-unsupported goes on without such programs',
+    cause: error,
+  });
+}

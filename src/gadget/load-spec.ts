@@ -1,0 +1,41 @@
+import type { Kernel } from '../bpf/kernel/kernel.ts';
+import type { MapSpec, ObjectSpec } from '../bpf/object/spec.ts';
+import { BPF_MAP_TYPE } from '../bpf/uapi/index.ts';
+import { FormatError } from '../error.ts';
+import { GADGET_NAMES } from './contract.ts';
+import type { Gadget } from './gadget.ts';
+
+/** The object as it is loaded: maps sized by their variables, and what the ring buffer path never uses made small. */
+export function specToLoad(gadget: Gadget, kernel: Kernel): ObjectSpec {
+  const { spec } = gadget;
+  const maps = spec.maps.map((map) => {
+    if (map.name === GADGET_NAMES.heapMap && heapIsUnused(spec, gadget, kernel)) {
+      // The path that uses it is cut off by the verifier, and without its BTF types the size is free.
+      return { ...map, valueSize: 8, keyTypeId: 0, valueTypeId: 0 };
+    }
+    const size = sizeFromVariable(spec, map);
+    return size === null ? map : { ...map, maxEntries: size };
+  });
+  return { ...spec, maps };
+}
+
+/** A constant `NAME_max_entries` says how large the map NAME is to be. */
+function sizeFromVariable(spec: ObjectSpec, map: MapSpec): number | null {
+  const variable = spec.variables.find((candidate) => candidate.name === `${map.name}_max_entries`);
+  const data = spec.maps.find((candidate) => candidate.name === variable?.map)?.data ?? null;
+  if (variable === undefined || data === null || variable.size !== 4 || variable.offset + 4 > data.length) return null;
+  const size = new DataView(data.buffer, data.byteOffset, data.byteLength).getUint32(variable.offset, true);
+  if (size > 0) return size;
+  throw new FormatError({
+    code: 'E_GADGET_MAP',
+    what: 'the size of a map is zero',
+    where: { object: spec.name, map: map.name, variable: variable.name },
+  });
+}
+
+/** The heap holds events on their way to a perf event array; events that are only output never pass it. */
+function heapIsUnused(spec: ObjectSpec, gadget: Gadget, kernel: Kernel): boolean {
+  const { bufferMaps, tracers } = gadget.contract;
+  if (!kernel.ringbuf || tracers.some(({ map }) => !bufferMaps.includes(map))) return false;
+  return spec.maps.every((map) => !bufferMaps.includes(map.name) || map.type === BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF);
+}

@@ -1,0 +1,400 @@
+import { loadCollection } from '../bpf/collection/load.ts';
+import type { Collection } from '../bpf/collection/collection.ts';
+import type { UnsafeVisitor } from '../bpf/events/event-source.ts';
+import { Kernel } from '../bpf/kernel/kernel.ts';
+import { attachIter, type IterLink } from '../bpf/link/iter.ts';
+import { FormatError, UsageError } from '../error.ts';
+import { attachPrograms } from './attach.ts';
+import type { IteratorDeclaration, TracerDeclaration } from './contract.ts';
+import type { DataSource } from './data-source.ts';
+import type { Gadget } from './gadget.ts';
+import { specToLoad } from './load-spec.ts';
+import { LostCounter } from './lost-counter.ts';
+import type { ParamValue } from './params.ts';
+import { openReader, type DrainableSource } from './reader.ts';
+import type { EventRecord } from './record.ts';
+import { RecordList } from './record-list.ts';
+
+/** Takes events where they lie: records are lent for the time of the call. */
+export interface EventSink {
+  /** One event of a tracer. */
+  event(source: DataSource, record: EventRecord): void;
+  /** What one run of an iterator gave. */
+  batch?(source: DataSource, records: RecordList): void;
+  /** After a turn that had events. */
+  batchEnd?(): void;
+}
+
+/** How a gadget is run; all are optional. */
+export interface RunOptions {
+  /** The kernel to load into; the running one unless given. It stays the caller's. */
+  readonly kernel?: Kernel;
+  /** Values of parameters, by their flags. */
+  readonly params?: ReadonlyMap<string, ParamValue>;
+  /** Events that count and are delivered; all unless given. */
+  readonly filter?: (source: DataSource) => ((record: EventRecord) => boolean) | null;
+  /** Goes on without programs that cannot be loaded or attached, with a notice for each. */
+  readonly skipUnsupported?: boolean;
+  /** Milliseconds after which it stops by itself. */
+  readonly timeoutMs?: number;
+  /** Events after which it stops by itself; never more are delivered. */
+  readonly maxEvents?: number;
+  /** Milliseconds between runs of iterators, which otherwise run once. */
+  readonly intervalMs?: number;
+  readonly notice?: (message: string) => void;
+}
+
+/** What happened to events; exact. */
+export interface RunCounters {
+  /** Events that came. */
+  readonly received: number;
+  /** Those of them that passed the filter. */
+  readonly delivered: number;
+  /** Events that had no room in the buffer; null where the object does not count them. */
+  readonly lost: number | null;
+  /** Events that the gadget itself took back. */
+  readonly discarded: number;
+}
+
+/** Why a run ended. */
+export type StopReason = 'stopped' | 'timeout' | 'max-events' | 'finished' | 'error';
+
+export interface RunResult {
+  readonly reason: StopReason;
+  readonly counters: RunCounters;
+}
+
+interface Tracer {
+  readonly declaration: TracerDeclaration;
+  readonly source: DataSource;
+  readonly reader: DrainableSource;
+  readonly lost: LostCounter;
+  readonly record: EventRecord;
+  readonly visitor: UnsafeVisitor;
+}
+
+interface Iterator {
+  readonly declaration: IteratorDeclaration;
+  readonly source: DataSource;
+  readonly links: readonly IterLink[];
+  readonly record: EventRecord;
+  readonly intervalMs: number | null;
+}
+
+/**
+ * One run of a gadget: loads it, attaches its programs, delivers its events, and lets go of everything at the end, however
+ * it ends.
+ */
+export class GadgetRun {
+  readonly gadget: Gadget;
+  /** Resolves when the run has ended and nothing is attached any more; rejects with what a sink threw. */
+  readonly done: Promise<RunResult>;
+  readonly #options: RunOptions;
+  readonly #kernel: Kernel;
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #resolve: (result: RunResult) => void = () => {};
+  #reject: (error: unknown) => void = () => {};
+  #state: 'new' | 'running' | 'ended' = 'new';
+  #sink: EventSink | null = null;
+  #collection: Collection | null = null;
+  #tracers: Tracer[] = [];
+  #iterators: Iterator[] = [];
+  #received = 0;
+  #delivered = 0;
+  #ending: StopReason | null = null;
+  /** No event is taken any more: the last one asked for has come, or a sink has failed. */
+  #full = false;
+  #final: RunCounters | null = null;
+
+  constructor(gadget: Gadget, options: RunOptions = {}) {
+    this.gadget = gadget;
+    this.#options = options;
+    const notice = options.notice;
+    this.#kernel = options.kernel ?? new Kernel(notice === undefined ? {} : { onNotice: ({ message }) => notice(message) });
+    this.done = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  /** What has been counted so far, or in all once it has ended. */
+  get counters(): RunCounters {
+    return this.#final ?? this.#count();
+  }
+
+  get running(): boolean {
+    return this.#state === 'running';
+  }
+
+  /** Programs that are attached, by `kind target`. */
+  get attached(): readonly string[] {
+    return this.#collection?.links.map((link) => `${link.kind} ${link.target}`) ?? [];
+  }
+
+  /**
+   * Loads and attaches; events then come to `sink`. Where anything fails nothing stays behind.
+   *
+   * Throws UsageError for parameters that do not fit, UnsupportedError `E_GADGET_ATTACH` that names the program that cannot be
+   * attached, and what loading throws.
+   */
+  start(sink: EventSink): this {
+    if (this.#state !== 'new') throw new UsageError({ code: 'E_STARTED', what: 'this run was started before', next: 'make a new one' });
+    this.#state = 'running';
+    this.#sink = sink;
+    try {
+      this.#load();
+      this.#listen(sink);
+      this.#attach();
+    } catch (error) {
+      this.#letGo();
+      this.#state = 'ended';
+      // Thrown here; a rejection that nobody waits for would end the process.
+      this.done.catch(() => {});
+      this.#reject(error);
+      throw error;
+    }
+    if (this.#options.timeoutMs !== undefined) this.#after(this.#options.timeoutMs, () => this.#end('timeout'));
+    for (const iterator of this.#iterators) this.#iterate(iterator, sink);
+    if (this.#tracers.length === 0 && this.#iterators.every(({ intervalMs }) => intervalMs === null)) this.#endSoon('finished');
+    return this;
+  }
+
+  /** Detaches everything, delivers what is still in the buffers, and ends; harmless when repeated. */
+  stop(): void {
+    if (this.#state === 'new') {
+      this.#state = 'ended';
+      this.#resolve({ reason: 'stopped', counters: this.counters });
+    } else this.#end('stopped');
+  }
+
+  /** Leaves events in the kernel's buffers: for a sink that needs time. What does not fit there is lost, and counted. */
+  pause(): void {
+    for (const { reader } of this.#tracers) reader.pause();
+  }
+
+  resume(): void {
+    for (const { reader } of this.#tracers) reader.resume();
+  }
+
+  [Symbol.dispose](): void {
+    this.stop();
+  }
+
+  #load(): void {
+    const { gadget } = this;
+    gadget.params.apply(this.#options.params);
+    this.#collection = loadCollection(this.#kernel, specToLoad(gadget, this.#kernel), {
+      tracerMaps: gadget.contract.bufferMaps,
+      skipUnsupported: this.#options.skipUnsupported === true,
+    });
+    // Types, symbols and configuration are only needed for loading: a few MB that a long run can do without.
+    if (this.#options.kernel === undefined) this.#kernel.dropCaches();
+  }
+
+  #listen(sink: EventSink): void {
+    const collection = this.#loaded();
+    for (const declaration of this.gadget.contract.tracers) {
+      const source = this.#sourceOf(declaration.name);
+      const reader = openReader(collection.map(declaration.map));
+      const lost = new LostCounter(declaration.lostMap === null ? null : collection.map(declaration.lostMap), reader);
+      const record = source.makeRecord();
+      const visitor = this.#visitor(source, reader, record, sink);
+      this.#tracers.push({ declaration, source, reader, lost, record, visitor });
+      reader.startUnsafe(visitor, () => this.#guard(() => sink.batchEnd?.()));
+    }
+  }
+
+  /** What is called for every record: nothing in it allocates. */
+  #visitor(source: DataSource, reader: DrainableSource, record: EventRecord, sink: EventSink): UnsafeVisitor {
+    const wanted = this.#options.filter?.(source) ?? null;
+    const most = this.#options.maxEvents ?? Number.POSITIVE_INFINITY;
+    return (view, offset, length) => {
+      if (this.#full) return;
+      this.#received++;
+      try {
+        record.point(view, offset, length);
+        if (wanted !== null && !wanted(record)) return;
+        this.#delivered++;
+        sink.event(source, record);
+      } catch (error) {
+        this.#fail(error);
+      }
+      if (this.#delivered >= most) {
+        this.#full = true;
+        reader.stop();
+        this.#endSoon('max-events');
+      }
+    };
+  }
+
+  #attach(): void {
+    const collection = this.#loaded();
+    const { skipUnsupported } = this.#options;
+    const iterated = new Set(this.gadget.contract.iterators.flatMap(({ programs }) => programs));
+    const attached = attachPrograms(this.gadget, collection, {
+      skipUnsupported: skipUnsupported === true,
+      except: iterated,
+      notice: (message) => this.#notice(message),
+    });
+    for (const declaration of this.gadget.contract.iterators) this.#attachIterator(collection, declaration);
+    if (attached > 0 || this.#iterators.some(({ links }) => links.length > 0)) return;
+    throw new UsageError({
+      code: 'E_GADGET_NOTHING',
+      what: 'no program of the gadget could be attached, so no event would ever come',
+      where: { gadget: this.gadget.name },
+    });
+  }
+
+  #attachIterator(collection: Collection, declaration: IteratorDeclaration): void {
+    const source = this.#sourceOf(declaration.name);
+    const links: IterLink[] = [];
+    for (const name of declaration.programs) {
+      const program = collection.programs.get(name);
+      // Left out when the object was loaded, and told then.
+      if (program === undefined) continue;
+      const target = this.gadget.contract.iteratorTargets.find((candidate) => candidate.program === name);
+      const options = target === undefined ? {} : { map: collection.map(target.map) };
+      links.push(collection.addLink(attachIter(program, program.spec?.attachTo ?? '', options)));
+    }
+    const fetch = Number.parseInt(source.annotations.get('fetch-interval') ?? '', 10);
+    const intervalMs = this.#options.intervalMs ?? (fetch > 0 ? fetch : null);
+    this.#iterators.push({ declaration, source, links, record: source.makeRecord(), intervalMs });
+  }
+
+  /** Runs an iterator now, and again after its interval. */
+  #iterate(iterator: Iterator, sink: EventSink): void {
+    if (this.#state !== 'running' || this.#ending !== null) return;
+    this.#guard(() => this.#readIterator(iterator, sink));
+    if (iterator.intervalMs !== null) this.#after(iterator.intervalMs, () => this.#iterate(iterator, sink));
+  }
+
+  #readIterator({ source, links, record }: Iterator, sink: EventSink): void {
+    const parts = links.map((link) => link.read());
+    for (const bytes of parts) {
+      if (bytes.length % source.size === 0) continue;
+      throw new FormatError({
+        code: 'E_GADGET_EVENT',
+        what: 'an iterator wrote something other than its structs',
+        where: { 'data source': source.name, struct: source.structName, size: source.size, length: bytes.length },
+      });
+    }
+    const all = new RecordList(parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts), source.size, record);
+    const list = this.#filtered(source, all, record);
+    this.#received += all.length;
+    this.#delivered += list.length;
+    sink.batch?.(source, list);
+    sink.batchEnd?.();
+    if (this.#delivered >= (this.#options.maxEvents ?? Number.POSITIVE_INFINITY)) this.#endSoon('max-events');
+  }
+
+  #filtered(source: DataSource, all: RecordList, record: EventRecord): RecordList {
+    const wanted = this.#options.filter?.(source) ?? null;
+    const most = (this.#options.maxEvents ?? Number.POSITIVE_INFINITY) - this.#delivered;
+    if (wanted === null && all.length <= most) return all;
+    const kept: Uint8Array[] = [];
+    for (let i = 0; i < all.length && kept.length < most; i++) {
+      const start = i * all.stride;
+      if (wanted === null || wanted(all.at(i))) kept.push(all.bytes.subarray(start, start + all.stride));
+    }
+    return new RecordList(Buffer.concat(kept), all.stride, record);
+  }
+
+  #count(): RunCounters {
+    let lost: number | null = 0;
+    let discarded = 0;
+    for (const tracer of this.#tracers) {
+      const own = tracer.lost.read();
+      lost = own === null || lost === null ? null : lost + own;
+      discarded += tracer.reader.counters.discarded;
+    }
+    return { received: this.#received, delivered: this.#delivered, lost, discarded };
+  }
+
+  /** Ends once the callback that found out has returned. */
+  #endSoon(reason: StopReason): void {
+    if (this.#ending !== null) return;
+    this.#ending = reason;
+    setImmediate(() => this.#end(reason));
+  }
+
+  #fail(error: unknown): void {
+    this.#full = true;
+    this.#reject(error);
+    this.#endSoon('error');
+  }
+
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #end(reason: StopReason): void {
+    if (this.#state !== 'running') return;
+    const why = this.#ending ?? reason;
+    this.#ending = why;
+    this.#state = 'ended';
+    try {
+      this.#letGo();
+    } catch (error) {
+      this.#reject(error);
+    }
+    this.#resolve({ reason: why, counters: this.counters });
+  }
+
+  /** Detaches first, so that no event comes after the last look into the buffers; then counts, and closes. */
+  #letGo(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+    const errors: unknown[] = [];
+    const attempt = (work: () => void): void => {
+      try {
+        work();
+      } catch (error) {
+        errors.push(error);
+      }
+    };
+    for (const link of this.#collection?.links ?? []) attempt(() => link.close());
+    for (const { reader, visitor } of this.#tracers) {
+      attempt(() => {
+        reader.stop();
+        if (!this.#full) reader.drainUnsafe(visitor);
+      });
+    }
+    attempt(() => this.#sink?.batchEnd?.());
+    attempt(() => (this.#final = this.#count()));
+    for (const { reader, record } of this.#tracers) {
+      attempt(() => reader.close());
+      record.release();
+    }
+    attempt(() => this.#collection?.close());
+    this.#collection = null;
+    this.#iterators = [];
+    if (errors.length > 0) throw errors[0];
+  }
+
+  #after(ms: number, work: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      work();
+    }, ms);
+    this.#timers.add(timer);
+  }
+
+  #loaded(): Collection {
+    if (this.#collection === null) throw new UsageError({ code: 'E_CLOSED', what: 'this run has ended' });
+    return this.#collection;
+  }
+
+  #sourceOf(name: string): DataSource {
+    const source = this.gadget.sources.find((candidate) => candidate.name === name);
+    if (source === undefined) throw new UsageError({ code: 'E_GADGET_SOURCE', what: `the gadget has no data source ${name}` });
+    return source;
+  }
+
+  #notice(message: string): void {
+    this.#options.notice?.(message);
+  }
+}

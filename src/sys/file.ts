@@ -1,4 +1,5 @@
 import { toCString } from '../bytes/text.ts';
+import { UsageError } from '../error.ts';
 import { AT, F, O } from './constants.ts';
 import { check } from './errno.ts';
 import type { Fd, FileFd } from './fds.ts';
@@ -64,7 +65,7 @@ export class OwnedFd<T extends Fd = Fd> {
 
   /** The descriptor; throws after close(). */
   get fd(): T {
-    if (this.#fd === null) throw new TypeError('this descriptor is closed');
+    if (this.#fd === null) throw new UsageError({ code: 'E_CLOSED', what: 'this descriptor is closed' });
     return this.#fd;
   }
 

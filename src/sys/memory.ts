@@ -1,3 +1,4 @@
+import { UsageError } from '../error.ts';
 import type { Address, FfiBackend } from './backend.ts';
 import { MAP, PROT } from './constants.ts';
 import { check } from './errno.ts';
@@ -16,6 +17,8 @@ export interface MappingOptions {
   readonly writable: boolean;
   /** What it is, for the error message: `the ring buffer's producer pages`. */
   readonly what: string;
+  /** What the reader of the error message can do. */
+  readonly next?: string;
 }
 
 interface Region {
@@ -58,13 +61,14 @@ export class Mapping {
     const prot = options.writable ? PROT.PROT_READ | PROT.PROT_WRITE : PROT.PROT_READ;
     const flags = options.fd === undefined ? MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS : MAP.MAP_SHARED;
     const result = sys.call('mmap', 0, options.length, prot, flags, options.fd ?? -1, options.offset ?? 0);
-    const address = check(result, 'mmap', { what: `cannot map ${options.what}`, where: { length: options.length } });
+    const failure = { what: `cannot map ${options.what}`, where: { length: options.length } };
+    const address = check(result, 'mmap', options.next === undefined ? failure : { ...failure, next: options.next });
     return new Mapping(sys, address, options.length);
   }
 
   /** The memory; throws after close(). Make views of it, never keep one longer than the mapping is needed. */
   get buffer(): ArrayBuffer {
-    if (this.#buffer === null) throw new TypeError('this mapping is closed');
+    if (this.#buffer === null) throw new UsageError({ code: 'E_CLOSED', what: 'this mapping is closed' });
     return this.#buffer;
   }
 

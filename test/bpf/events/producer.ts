@@ -45,6 +45,8 @@ export function assemble(lines: readonly Line[]): Uint8Array {
 
 const MOV64_REG = 0xbf;
 const MOV64_IMM = 0xb7;
+const MOV32_IMM = 0xb4;
+const ST_DW = 0x7a;
 const ADD64_IMM = 0x07;
 const ADD64_REG = 0x0f;
 const MOD64_REG = 0x9f;
@@ -128,6 +130,50 @@ export function ringbufProducer(sys: Sys, maxEntries: number, recordSize = 64): 
     progFd,
     maxEntries,
     run: (first, count, { flags = 0, discardEvery = 0, cpu } = {}) => testRun(sys, progFd, [first, count, flags, discardEvery], cpu),
+    close() {
+      sys.call('close', progFd);
+      sys.call('close', mapFd);
+    },
+  };
+}
+
+/**
+ * A producer into a new perf event array: records of `recordSize` bytes (at least 8, at most 256) that begin with a u64
+ * number; those the kernel does not take are not counted in what run() returns.
+ */
+export function perfProducer(sys: Sys, recordSize = 60): Producer {
+  const cpus = 64;
+  const values = {
+    map_type: BPF_MAP_TYPE.BPF_MAP_TYPE_PERF_EVENT_ARRAY,
+    key_size: 4,
+    value_size: 4,
+    max_entries: cpus,
+    map_name: 'events',
+  };
+  const mapFd = check(bpf(sys, 'BPF_MAP_CREATE', values), 'bpf(BPF_MAP_CREATE)');
+  const zeroed: Line[] = Array.from({ length: 32 }, (_, i) => [ST_DW, 10, 0, -256 + i * 8, i]);
+  const body: Line[] = [
+    [LDX_DW, 3, 6, 0, 0],
+    [ADD64_REG, 3, 7, 0, 0],
+    [STX_DW, 10, 3, -256, 0],
+    [MOV64_REG, 1, 6, 0, 0],
+    ...ldMapFd(2, mapFd),
+    // BPF_F_CURRENT_CPU is 32 bits of ones, which a mov would extend.
+    [MOV32_IMM, 3, 0, 0, -1],
+    [MOV64_REG, 4, 10, 0, 0],
+    [ADD64_IMM, 4, 0, 0, -256],
+    [MOV64_IMM, 5, 0, 0, recordSize],
+    [CALL, 0, 0, 0, BPF_FUNC.BPF_FUNC_perf_event_output],
+    [JNE_IMM, 0, 0, 'next', 0],
+    [ADD64_IMM, 9, 0, 0, 1],
+    'next',
+  ];
+  const progFd = loadRawTracepoint(sys, [...zeroed, ...loop(body)]);
+  return {
+    mapFd,
+    progFd,
+    maxEntries: cpus,
+    run: (first, count, { cpu } = {}) => testRun(sys, progFd, [first, count, 0, 0], cpu),
     close() {
       sys.call('close', progFd);
       sys.call('close', mapFd);

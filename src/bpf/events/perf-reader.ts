@@ -1,0 +1,285 @@
+import { UsageError } from '../../error.ts';
+import { bpf } from '../../sys/bpf.ts';
+import { onlineCpus } from '../../sys/cpus.ts';
+import { SyscallError } from '../../sys/errno.ts';
+import { eventLoop, type EventLoop, type Pollable, type TurnResult } from '../../sys/event-loop.ts';
+import type { MapFd } from '../../sys/fds.ts';
+import { closeFd, dupFd } from '../../sys/file.ts';
+import { pageSize } from '../../sys/page-size.ts';
+import type { Sys } from '../../sys/sys.ts';
+import { EventSource, type EventCounters, type UnsafeVisitor } from './event-source.ts';
+import { PerfRing, type PerfRingOptions } from './perf-ring.ts';
+
+/** How a {@link PerfReader} reads; all are optional. */
+export interface PerfReaderOptions {
+  /** Bytes of each CPU's buffer, a power of two and whole pages; 64 pages unless said. */
+  readonly bytesPerCpu?: number;
+  /** Bytes that must wait in a buffer before the kernel wakes us: producers pay less, records come up to `pollIntervalMs` later. */
+  readonly watermark?: number;
+  /** Looks at the buffers this often without being woken; 0 for never, the default without a watermark, with one 50. */
+  readonly pollIntervalMs?: number;
+  /** Delivers the records of all CPUs in the order of their times, held back by `orderWindowMs`. */
+  readonly ordered?: boolean;
+  /** How long a record is held back to let older ones of other CPUs come first; 5. */
+  readonly orderWindowMs?: number;
+  /** Bytes of a record where all are of one size: the kernel pads them, and the padding is cut off. */
+  readonly recordSize?: number;
+  /** The CPUs to read; those online now, and later ones as they come, unless said. */
+  readonly cpus?: readonly number[];
+  /** How often to look for CPUs that came or went; 1000, 0 for never. */
+  readonly cpuCheckMs?: number;
+  /** Most records of one turn of the event loop; 8192. */
+  readonly turnRecords?: number;
+  /** Most milliseconds of one turn; 8. */
+  readonly turnMs?: number;
+}
+
+/** Records between looks at the clock and at the next CPU. */
+const slice = 128;
+
+/**
+ * Reads a BPF_MAP_TYPE_PERF_EVENT_ARRAY in place: a buffer for each CPU, which bpf_perf_event_output() fills. The way of
+ * events on kernels before 5.8, which have no ring buffer.
+ */
+export class PerfReader extends EventSource implements Pollable {
+  readonly pollIntervalMs: number;
+  readonly #sys: Sys;
+  readonly #loop: EventLoop;
+  readonly #map: MapFd;
+  readonly #maxEntries: number;
+  readonly #ringOptions: PerfRingOptions;
+  readonly #orderWindowMs: number;
+  readonly #turnRecords: number;
+  readonly #turnMs: number;
+  readonly #fixedCpus: readonly number[] | null;
+  readonly #rings = new Map<number, PerfRing>();
+  /** Received, bytes, lost as PERF_RECORD_LOST tells. */
+  readonly #counts = new Float64Array(3);
+  /** Lost in buffers that have been closed. */
+  #lostBefore = 0;
+  /** Whether every buffer so far has counted its lost records itself. */
+  #countsLost = true;
+  #cpuTimer: NodeJS.Timeout | null = null;
+  #visitor: UnsafeVisitor | null = null;
+  #onBatchEnd: (() => void) | null = null;
+  #halted = false;
+  #inTurn = false;
+  #first = 0;
+
+  /** `maxEntries` is the map's: CPUs at or above it have no buffer. The descriptor is duplicated; the caller keeps its own. */
+  constructor(sys: Sys, mapFd: number, maxEntries: number, options: PerfReaderOptions = {}) {
+    super();
+    const page = pageSize();
+    const size = options.bytesPerCpu ?? 64 * page;
+    if (!Number.isInteger(size) || size < page || size > 2 ** 30 || Math.log2(size / page) % 1 !== 0) {
+      throw new UsageError({
+        code: 'E_PERF_SIZE',
+        what: 'the size of a perf buffer must be a power of two of pages',
+        where: { bytesPerCpu: size, page },
+      });
+    }
+    this.#sys = sys;
+    this.#loop = eventLoop(sys);
+    this.#maxEntries = maxEntries;
+    this.#orderWindowMs = options.orderWindowMs ?? 5;
+    this.#turnRecords = options.turnRecords ?? 8192;
+    this.#turnMs = options.turnMs ?? 8;
+    this.#fixedCpus = options.cpus ?? null;
+    const watermark = options.watermark ?? 0;
+    this.#ringOptions = { size, watermark, timed: options.ordered ?? false, recordSize: options.recordSize ?? 0 };
+    this.pollIntervalMs = options.pollIntervalMs ?? (watermark > 0 ? 50 : 0);
+    this.#map = dupFd(sys, mapFd as MapFd);
+    try {
+      for (const cpu of this.#wantedCpus()) this.#open(cpu);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    const checkMs = options.cpuCheckMs ?? 1000;
+    if (checkMs > 0 && this.#fixedCpus === null) this.#cpuTimer = setInterval(() => this.refreshCpus(), checkMs).unref();
+  }
+
+  get pollFds(): readonly number[] {
+    return [...this.#rings.values()].map((ring) => ring.fd);
+  }
+
+  /** CPUs that have a buffer, ascending. */
+  get cpus(): readonly number[] {
+    return [...this.#rings.keys()].toSorted((a, b) => a - b);
+  }
+
+  /** `lost` is what the kernel counted (Linux 6.0), before that what it told in the buffers. */
+  get counters(): EventCounters {
+    const [received = 0, bytes = 0, told = 0] = this.#counts;
+    let lost = this.#lostBefore;
+    for (const ring of this.#rings.values()) lost += ring.lost() ?? 0;
+    return { received, bytes, discarded: 0, lost: this.#countsLost ? lost : Math.max(told, lost) };
+  }
+
+  /** Bytes written and not yet read, of all CPUs, headers included. */
+  get pendingBytes(): number {
+    let bytes = 0;
+    for (const ring of this.#rings.values()) bytes += ring.pendingBytes;
+    return bytes;
+  }
+
+  /** Opens buffers for CPUs that came online, and lets go of those that went; called every `cpuCheckMs`. */
+  refreshCpus(): void {
+    if (this.closed) return;
+    const wanted = new Set(this.#wantedCpus());
+    for (const ring of this.#rings.values()) {
+      // A CPU that goes takes its event with it for good: the buffer is read to its end and opened anew when the CPU is back.
+      if (!wanted.has(ring.cpu) && ring.pendingBytes === 0) this.#drop(ring);
+    }
+    for (const cpu of wanted) {
+      if (this.#rings.has(cpu)) continue;
+      const ring = this.#open(cpu);
+      if (ring !== null && this.active) this.#loop.watchFd(ring.fd);
+    }
+  }
+
+  /** As {@link RingbufReader.drainUnsafe}: everything that is there, CPU by CPU, or in order. */
+  drainUnsafe(visitor: UnsafeVisitor, maxRecords: number = Infinity): number {
+    if (this.closed || this.#inTurn) return 0;
+    const before = this.#counts[0] as number;
+    this.#drain(visitor, maxRecords, Infinity, Infinity);
+    return (this.#counts[0] as number) - before;
+  }
+
+  turn(): TurnResult {
+    const visitor = this.#visitor;
+    if (visitor === null || this.#inTurn) return 'idle';
+    const before = this.#counts[0] as number;
+    try {
+      const until = this.#ringOptions.timed ? Number(process.hrtime.bigint()) - this.#orderWindowMs * 1e6 : Infinity;
+      return this.#drain(visitor, this.#turnRecords, performance.now() + this.#turnMs, until);
+    } finally {
+      if ((this.#counts[0] as number) !== before) this.#onBatchEnd?.();
+    }
+  }
+
+  #drain(visitor: UnsafeVisitor, maxRecords: number, deadline: number, until: number): TurnResult {
+    this.#inTurn = true;
+    this.#halted = false;
+    try {
+      return this.#ringOptions.timed
+        ? this.#drainOrdered(visitor, maxRecords, deadline, until)
+        : this.#drainEach(visitor, maxRecords, deadline);
+    } catch (error) {
+      // Nothing behind a malformed record can be found: reading on would only repeat the error.
+      if (error instanceof Error && 'code' in error && error.code === 'E_PERF_RING') this.close();
+      throw error;
+    } finally {
+      this.#inTurn = false;
+    }
+  }
+
+  /** Slices of each CPU's buffer in turn, beginning with another CPU each time, so that a busy one starves nobody. */
+  #drainEach(visitor: UnsafeVisitor, maxRecords: number, deadline: number): TurnResult {
+    const halted = (): boolean => this.#halted;
+    const start = this.#counts[0] as number;
+    let open = [...this.#rings.values()];
+    if (open.length > 1) {
+      this.#first = (this.#first + 1) % open.length;
+      open = [...open.slice(this.#first), ...open.slice(0, this.#first)];
+    }
+    while (open.length > 0) {
+      const rest: PerfRing[] = [];
+      for (const ring of open) {
+        const left = maxRecords - ((this.#counts[0] as number) - start);
+        if (left <= 0 || performance.now() >= deadline) return 'more';
+        if (!ring.drain(visitor, Math.min(slice, left), halted)) rest.push(ring);
+        if (this.#halted) return 'idle';
+      }
+      open = rest;
+    }
+    return 'idle';
+  }
+
+  /** The oldest record of all CPUs first. */
+  #drainOrdered(visitor: UnsafeVisitor, maxRecords: number, deadline: number, until: number): TurnResult {
+    const halted = (): boolean => this.#halted;
+    const rings = [...this.#rings.values()];
+    const times = rings.map((ring) => ring.nextTime());
+    for (let records = 0; ; records++) {
+      let oldest = -1;
+      let oldestTime = Infinity;
+      for (const [i, time] of times.entries()) {
+        if (time !== null && time < oldestTime) {
+          oldest = i;
+          oldestTime = time;
+        }
+      }
+      const ring = rings[oldest];
+      if (ring === undefined) return 'idle';
+      if (oldestTime > until) return 'stuck';
+      if (records >= maxRecords || (records % slice === slice - 1 && performance.now() >= deadline)) return 'more';
+      ring.drain(visitor, 1, halted);
+      if (this.#halted) return 'idle';
+      times[oldest] = ring.nextTime();
+    }
+  }
+
+  #wantedCpus(): readonly number[] {
+    return (this.#fixedCpus ?? onlineCpus()).filter((cpu) => cpu < this.#maxEntries);
+  }
+
+  #open(cpu: number): PerfRing | null {
+    const ring = PerfRing.open(this.#sys, cpu, this.#ringOptions, this.#counts);
+    if (ring === null) return null;
+    const [key, value] = [new Uint8Array(4), new Uint8Array(4)];
+    new DataView(key.buffer).setUint32(0, cpu, true);
+    new DataView(value.buffer).setUint32(0, ring.fd, true);
+    const result = bpf(this.#sys, 'BPF_MAP_UPDATE_ELEM', { map_fd: this.#map, key, value });
+    if (result < 0) {
+      ring.close();
+      throw new SyscallError('bpf(BPF_MAP_UPDATE_ELEM)', result, { what: 'cannot put a perf buffer into its map', where: { cpu } });
+    }
+    this.#rings.set(cpu, ring);
+    if (!ring.countsLost) this.#countsLost = false;
+    return ring;
+  }
+
+  #drop(ring: PerfRing): void {
+    this.#lostBefore += ring.lost() ?? 0;
+    const key = new Uint8Array(4);
+    new DataView(key.buffer).setUint32(0, ring.cpu, true);
+    bpf(this.#sys, 'BPF_MAP_DELETE_ELEM', { map_fd: this.#map, key });
+    this.#rings.delete(ring.cpu);
+    ring.close();
+  }
+
+  protected override attach(): void {
+    this.#loop.add(this);
+  }
+
+  protected override detach(): void {
+    this.#halted = true;
+    this.#loop.remove(this);
+  }
+
+  protected override suspend(): void {
+    this.#halted = true;
+    this.#loop.pause(this);
+  }
+
+  protected override wake(): void {
+    this.#loop.resume(this);
+  }
+
+  protected override setReferenced(referenced: boolean): void {
+    this.#loop.setReferenced(this, referenced);
+  }
+
+  protected override setVisitor(visitor: UnsafeVisitor | null, onBatchEnd: (() => void) | null): void {
+    this.#visitor = visitor;
+    this.#onBatchEnd = onBatchEnd;
+  }
+
+  protected override release(): void {
+    this.#halted = true;
+    if (this.#cpuTimer !== null) clearInterval(this.#cpuTimer);
+    for (const ring of this.#rings.values()) this.#drop(ring);
+    closeFd(this.#sys, this.#map);
+  }
+}

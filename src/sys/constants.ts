@@ -9,6 +9,7 @@ export const MAP = {
   MAP_ANONYMOUS: 0x20,
   MAP_NORESERVE: 0x4000,
   MAP_POPULATE: 0x8000,
+  MAP_FIXED_NOREPLACE: 0x100000,
 } as const;
 
 /** openat(2); the flags that differ between architectures are in {@link openFlags}. */

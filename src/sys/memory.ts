@@ -11,6 +11,8 @@ export interface MappingOptions {
   readonly fd?: number;
   /** Offset in the file, a multiple of the page size. */
   readonly offset?: number;
+  /** Where it has to lie; anywhere unless said. Fails with EEXIST where something lies there already. */
+  readonly address?: Address;
   /** Bytes, a multiple of the page size. */
   readonly length: number;
   /** Whether the pages can be written; writing to others kills the process. */
@@ -33,6 +35,19 @@ const regions = new FinalizationRegistry<Region>(({ backend, arch, address, leng
   backend.syscall(syscallNumber(arch, 'munmap'), [address, length]);
 });
 
+// Ranges at addresses that somebody asked for, closed: never unmapped, for views of them may be left, but free to be mapped again.
+const vacated = new Map<Address, number>();
+
+/** How to map at a given address: over a vacated range, made as long as needed where what follows it is free. */
+function placement(sys: Sys, address: Address, length: number): { readonly flags: number; readonly reserved: number } {
+  const free = vacated.get(address) ?? 0;
+  if (free >= length) return { flags: MAP.MAP_FIXED, reserved: free };
+  const anonymous = MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS | MAP.MAP_NORESERVE | MAP.MAP_FIXED_NOREPLACE;
+  const rest = address + BigInt(free);
+  const extended = free > 0 && sys.call('mmap', rest, length - free, PROT.PROT_READ | PROT.PROT_WRITE, anonymous, -1, 0) >= 0;
+  return { flags: extended ? MAP.MAP_FIXED : MAP.MAP_FIXED_NOREPLACE, reserved: length };
+}
+
 /**
  * Mapped memory that is safe to touch for as long as anyone holds a view of it: close() puts private anonymous memory in
  * its place, and the range is unmapped when its ArrayBuffer is collected.
@@ -41,14 +56,17 @@ export class Mapping {
   readonly address: Address;
   readonly length: number;
   readonly #sys: Sys;
+  /** Of a range at an address that was asked for: its length, else 0. */
+  readonly #reserved: number;
   #buffer: ArrayBuffer | null;
 
-  private constructor(sys: Sys, address: number, length: number) {
+  private constructor(sys: Sys, address: number, length: number, reserved: number) {
     this.#sys = sys;
     this.address = BigInt(address);
     this.length = length;
     this.#buffer = sys.view(this.address, length);
-    if (sys.real) {
+    this.#reserved = reserved;
+    if (sys.real && reserved === 0) {
       // Past any recorder: collection happens at no time a recording could repeat.
       let backend = sys.backend;
       while (backend.inner !== undefined) backend = backend.inner;
@@ -60,10 +78,13 @@ export class Mapping {
   static map(sys: Sys, options: MappingOptions): Mapping {
     const prot = options.writable ? PROT.PROT_READ | PROT.PROT_WRITE : PROT.PROT_READ;
     const flags = options.fd === undefined ? MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS : MAP.MAP_SHARED;
-    const result = sys.call('mmap', 0, options.length, prot, flags, options.fd ?? -1, options.offset ?? 0);
+    const { flags: fixed, reserved } =
+      options.address === undefined ? { flags: 0, reserved: 0 } : placement(sys, options.address, options.length);
+    const result = sys.call('mmap', options.address ?? 0, options.length, prot, flags | fixed, options.fd ?? -1, options.offset ?? 0);
     const failure = { what: `cannot map ${options.what}`, where: { length: options.length } };
     const address = check(result, 'mmap', options.next === undefined ? failure : { ...failure, next: options.next });
-    return new Mapping(sys, address, options.length);
+    if (options.address !== undefined) vacated.delete(options.address);
+    return new Mapping(sys, address, options.length, reserved);
   }
 
   /** The memory; throws after close(). Make views of it, never keep one longer than the mapping is needed. */
@@ -82,6 +103,7 @@ export class Mapping {
     this.#buffer = null;
     const flags = MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS | MAP.MAP_FIXED | MAP.MAP_NORESERVE;
     this.#sys.call('mmap', this.address, this.length, PROT.PROT_READ | PROT.PROT_WRITE, flags, -1, 0);
+    if (this.#reserved > 0) vacated.set(this.address, this.#reserved);
   }
 
   [Symbol.dispose](): void {

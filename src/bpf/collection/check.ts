@@ -11,7 +11,7 @@ import { nameOf } from '../uapi/names.ts';
 import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
 import { UndoList } from '../undo.ts';
 import { checkByteOrder, loadCollection, loadObjectBtf, loadOne, openSession } from './load.ts';
-import { createMaps, type MapWorld } from './maps.ts';
+import { createMaps, fillProgramSlots, type MapWorld } from './maps.ts';
 import { type LoadOptions, prepareSpec } from './options.ts';
 
 /** How one program fared. */
@@ -109,9 +109,10 @@ function tryAlone(kernel: Kernel, spec: ObjectSpec, program: ProgramSpec, loadOp
     const btf: LoadedBtf | null = loadObjectBtf(kernel, prepared);
     if (btf !== null) undo.own(btf);
     const world: MapWorld = { kernel, spec: prepared, options: loadOptions, session, btf, undo };
-    // As libbpf would, all maps; else only those that the program uses.
-    const maps = createMaps(world, spec.strict ? null : mapsOf(prepared, linked));
+    // As libbpf would, with all maps of the object and their slots.
+    const maps = createMaps(world);
     const loaded = loadOne(world, maps, linked);
+    fillProgramSlots(prepared, maps, (name) => (name === loaded.name ? loaded.fd : null));
     return loadedVerdict(program, loaded, options);
   } catch (caught) {
     return verdict(program, linked, {
@@ -123,16 +124,6 @@ function tryAlone(kernel: Kernel, spec: ObjectSpec, program: ProgramSpec, loadOp
   } finally {
     undo.undo();
   }
-}
-
-/** The maps that a program's instructions name, and those in the slots of these. */
-function mapsOf(spec: ObjectSpec, linked: LinkedProgram): ReadonlySet<string> {
-  const names = new Set(linked.fixups.flatMap((fixup) => (fixup.kind === 'map_fd' || fixup.kind === 'map_value_fd' ? [fixup.map] : [])));
-  // A set may grow while it is walked: slots of slots are found too.
-  for (const name of names) {
-    for (const slot of spec.maps.find((map) => map.name === name)?.slots ?? []) if (slot.kind === 'map') names.add(slot.name);
-  }
-  return names;
 }
 
 function loadedVerdict(program: ProgramSpec, loaded: BpfProgram, options: TryOptions): ProgramVerdict {

@@ -27,11 +27,11 @@ export interface MapWorld {
 
 const zeroKey: Uint8Array = new Uint8Array(4);
 
-/** Makes, fills, freezes and pins the maps of an object, by their names in it; `only` leaves out the others. */
-export function createMaps(world: MapWorld, only: ReadonlySet<string> | null = null): Map<string, BpfMap> {
+/** Makes, fills, freezes and pins the maps of an object, by their names in it. */
+export function createMaps(world: MapWorld): Map<string, BpfMap> {
   const maps = new Map<string, BpfMap>();
   for (const spec of world.spec.maps) {
-    if (!spec.autocreate || (only !== null && !only.has(spec.name))) continue;
+    if (!spec.autocreate) continue;
     maps.set(spec.name, obtainMap(world, spec));
   }
   for (const spec of world.spec.maps) {
@@ -141,13 +141,13 @@ function sizedSpec(spec: MapSpec): MapSpec {
 }
 
 function fillMap(world: MapWorld, spec: MapSpec, map: BpfMap): void {
-  if (spec.data === null || spec.origin === 'struct_ops') return;
   if (map.type === BPF_MAP_TYPE.BPF_MAP_TYPE_ARENA) {
-    const memory = map.mmap();
-    memory.bytes.set(spec.data, world.session.arenaOffset);
-    memory.close();
+    // The verifier wants to know where the arena lies, whether or not it has contents.
+    const { bytes } = map.mmap();
+    if (spec.data !== null) bytes.set(spec.data, world.session.arenaOffset);
     return;
   }
+  if (spec.data === null || spec.origin === 'struct_ops') return;
   map.update(zeroKey, spec.data);
   const frozen = (spec.flags & BPF_F.BPF_F_RDONLY_PROG) !== 0;
   // The verifier takes values as constants only of maps that nobody can change any more.

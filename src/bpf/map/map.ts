@@ -76,6 +76,7 @@ export class BpfMap implements MapShape {
   readonly batch: MapBatch;
   readonly #owned: ObjectFd<'map'>;
   #typed: TypedMap | null = null;
+  #arena: MappedMap | null = null;
 
   /** Takes over a descriptor; {@link createMap}, {@link openMapById} and {@link openPinnedMap} are what users call. */
   constructor(kernel: Kernel, fd: number, shape: MapShape, types: MapTypes | null = null) {
@@ -248,7 +249,10 @@ export class BpfMap implements MapShape {
 
   /** The map's memory in this process: arrays made with BPF_F_MMAPABLE, and arenas. */
   mmap(options: { readonly writable?: boolean } = {}): MappedMap {
-    return mapMemory(this, options.writable ?? true);
+    if (this.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_ARENA) return mapMemory(this, options.writable ?? true);
+    // The first mapping fixes an arena's address for good, so there is one, kept until the map is closed.
+    if (this.#arena === null || this.#arena.closed) this.#arena = mapMemory(this, true);
+    return this.#arena;
   }
 
   /** What the kernel says about the map now. */
@@ -269,6 +273,7 @@ export class BpfMap implements MapShape {
 
   /** Lets go of the map; the kernel frees it when no program, link or pin holds it either. */
   close(): void {
+    this.#arena?.close();
     this.#owned.close();
   }
 

@@ -49,6 +49,8 @@ export function mapMemory(map: BpfMap, writable: boolean): MappedMap {
   const mapping = Mapping.map(map.kernel.sys, {
     fd: map.fd,
     length: Math.ceil(length / page) * page,
+    // An arena's address is part of its programs' pointers.
+    ...(arena && map.mapExtra !== 0n ? { address: map.mapExtra } : {}),
     writable,
     what: `the memory of map ${map.name}`,
   });

@@ -20,6 +20,7 @@ export {
 } from './resolve.ts';
 export { allBtfFeatures, sanitizeBtf, type BtfFeatures } from './sanitize.ts';
 export * from './types.ts';
+export * from './declare/index.ts';
 export * from './dump/index.ts';
 export * from './value/index.ts';
 export type { CoreCandidate, CoreTargets } from './core/candidates.ts';

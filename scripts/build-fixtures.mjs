@@ -18,6 +18,25 @@ const table = [
   { output: 'fixtures/nobtf.bpf.o', source: 'fixtures/src/nobtf.bpf.c', target: 'bpf', flags: ['-g0'] },
   { output: 'fixtures/core/cases.bpf.o', source: 'fixtures/core/cases.bpf.c', target: 'bpf', flags: ['-w'] },
   { output: 'fixtures/core/target.o', source: 'fixtures/core/target.c', target: 'bpf', flags: ['-w'] },
+  ...['maps', 'calls', 'sections', 'externs', 'legacy', 'struct_ops', 'arena'].map((name) => ({
+    output: `fixtures/object/${name}.bpf.o`,
+    source: `fixtures/object/${name}.bpf.c`,
+    target: 'bpf',
+    flags: [],
+  })),
+  { output: 'fixtures/object/calls.bpfeb.o', source: 'fixtures/object/calls.bpf.c', target: 'bpfeb', flags: [] },
+  {
+    output: 'fixtures/object/jumptables.bpf.o',
+    source: 'fixtures/object/jumptables.s',
+    target: 'bpf',
+    flags: ['-g0', '-Wno-unused-command-line-argument'],
+  },
+  {
+    output: 'fixtures/object/isa.bpf.o',
+    source: 'fixtures/object/isa.s',
+    target: 'bpf',
+    flags: ['-g0', '-mcpu=v4', '-Wno-unused-command-line-argument'],
+  },
 ];
 
 /** Paths in BTF and symbol names must not tell where the tree lies. */

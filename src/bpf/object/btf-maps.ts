@@ -1,6 +1,6 @@
 import type { Btf } from '../../btf/btf.ts';
 import { skipModifiersAndTypedefs } from '../../btf/resolve.ts';
-import { BTF_LINKAGE, type BtfDatasec } from '../../btf/types.ts';
+import { BTF_KIND, BTF_LINKAGE, type BtfDatasec } from '../../btf/types.ts';
 import type { ElfSection } from '../../elf/types.ts';
 import { FormatError, type RawbpfError, UnsupportedError } from '../../error.ts';
 import { BPF_MAP_TYPE } from '../uapi/index.ts';
@@ -71,6 +71,7 @@ function adjust(map: MapDraft, options: BtfMapOptions): void {
 function tagsByVariable(btf: Btf): ReadonlyMap<number, readonly string[]> {
   const tags = new Map<number, string[]>();
   for (let id = btf.firstId; id < btf.typeCount; id++) {
+    if (btf.kindOf(id) !== BTF_KIND.DECL_TAG) continue;
     const type = btf.type(id);
     if (type.kind !== 'DECL_TAG' || type.componentIndex !== -1) continue;
     const known = tags.get(type.typeId);

@@ -98,12 +98,14 @@ export function openObject(bytes: Uint8Array, options: OpenOptions = {}): Object
 
 function checkKind(elf: ElfFile): void {
   const { type, machine } = elf.header;
-  const bad = (why: string): FormatError =>
-    new FormatError({ code: 'E_NOT_BPF', what: 'not a BPF object', why, next: 'compile with clang -target bpf -c' });
-  if (type !== ET.REL) throw bad(`its ELF type is ${type}, not a relocatable file`);
+  if (type !== ET.REL) throw notBpf(`its ELF type is ${type}, not a relocatable file`);
   // Old LLVM left e_machine zero.
-  if (machine !== EM.NONE && machine !== EM.BPF) throw bad(`it is for machine ${machine}`);
-  if (elf.symbols.length === 0) throw bad('it has no symbol table: was it stripped?');
+  if (machine !== EM.NONE && machine !== EM.BPF) throw notBpf(`it is for machine ${machine}`);
+  if (elf.symbols.length === 0) throw notBpf('it has no symbol table: was it stripped?');
+}
+
+function notBpf(why: string): FormatError {
+  return new FormatError({ code: 'E_NOT_BPF', what: 'not a BPF object', why, next: 'compile with clang -target bpf -c' });
 }
 
 interface ObjectTypes {
@@ -164,11 +166,13 @@ function collectMaps(
 /** The one arena map holds the globals of .addr_space.1. */
 function placeArena(sections: ObjectSections, maps: readonly MapDraft[]): MapDraft | null {
   const [arena, second] = maps.filter(({ type }) => type === BPF_MAP_TYPE.BPF_MAP_TYPE_ARENA);
-  const bad = (why: string, next: string): FormatError =>
-    new FormatError({ code: 'E_ARENA', what: 'cannot place the arena', where: { section: '.addr_space.1' }, why, next });
-  if (second !== undefined) throw bad(`maps ${arena?.name} and ${second.name} are both arenas`, 'an object has one arena');
+  if (second !== undefined) throw arenaError(`maps ${arena?.name} and ${second.name} are both arenas`, 'an object has one arena');
   if (sections.arena === null) return arena ?? null;
-  if (arena === undefined) throw bad('there are __arena variables, but no arena', 'declare a map of type BPF_MAP_TYPE_ARENA');
+  if (arena === undefined) throw arenaError('there are __arena variables, but no arena', 'declare a map of type BPF_MAP_TYPE_ARENA');
   arena.data = sections.arena.data.slice();
   return arena;
+}
+
+function arenaError(why: string, next: string): FormatError {
+  return new FormatError({ code: 'E_ARENA', what: 'cannot place the arena', where: { section: '.addr_space.1' }, why, next });
 }

@@ -60,12 +60,9 @@ function recordsOf(
   for (const info of sections) {
     if (info.sectionName !== section.name) continue;
     const { recordSize } = info;
-    const view = new DataView(info.bytes.buffer, info.bytes.byteOffset, info.bytes.byteLength);
-    const slotOf = (record: number): number => Math.floor(view.getUint32(record * recordSize, littleEndian) / 8);
-    let first = 0;
-    while (first < info.count && slotOf(first) < fn.insn) first++;
-    let end = first;
-    while (end < info.count && slotOf(end) < fn.insn + fn.insnCount) end++;
+    const slots = slotsOf(info, littleEndian);
+    const first = slots.findFrom(fn.insn, 0);
+    const end = slots.findFrom(fn.insn + fn.insnCount, first);
     if (first === end) return null;
     const bytes = info.bytes.slice(first * recordSize, end * recordSize);
     const out = new DataView(bytes.buffer);
@@ -76,4 +73,43 @@ function recordsOf(
     return { recordSize, bytes };
   }
   return null;
+}
+
+const slotCache = new WeakMap<BtfExtSection, RecordSlots>();
+
+function slotsOf(info: BtfExtSection, littleEndian: boolean): RecordSlots {
+  let slots = slotCache.get(info);
+  if (slots === undefined) slotCache.set(info, (slots = new RecordSlots(info, littleEndian)));
+  return slots;
+}
+
+/** The slots that the records of a section are about; asked for once a function, so they are looked up by halves where they ascend. */
+class RecordSlots {
+  readonly #slots: Uint32Array;
+  readonly #ascending: boolean;
+
+  constructor(info: BtfExtSection, littleEndian: boolean) {
+    const view = new DataView(info.bytes.buffer, info.bytes.byteOffset, info.bytes.byteLength);
+    const slots = Uint32Array.from({ length: info.count }, (_, i) => Math.floor(view.getUint32(i * info.recordSize, littleEndian) / 8));
+    this.#slots = slots;
+    this.#ascending = slots.every((slot, i) => i === 0 || slot >= (slots[i - 1] as number));
+  }
+
+  /** The first record from `from` on that is about `slot` or a later one. */
+  findFrom(slot: number, from: number): number {
+    const slots = this.#slots;
+    if (!this.#ascending) {
+      let at = from;
+      while (at < slots.length && (slots[at] as number) < slot) at++;
+      return at;
+    }
+    let low = from;
+    let high = slots.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((slots[middle] as number) < slot) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
 }

@@ -1,3 +1,4 @@
+import { BTF_KIND } from '../../../btf/types.ts';
 import { STB } from '../../../elf/constants.ts';
 import { InsnSlots } from '../../insn/insn.ts';
 import { BPF_OPCODE } from '../../insn/opcodes.ts';
@@ -214,14 +215,16 @@ function tagsOf(spec: ObjectSpec): ReadonlyMap<number, readonly string[]> {
   const known = tagCache.get(spec);
   if (known !== undefined) return known;
   const tags = new Map<number, string[]>();
+  tagCache.set(spec, tags);
   const { btf } = spec;
-  for (let id = btf?.firstId ?? 1; btf !== null && id < btf.typeCount; id++) {
+  if (btf === null) return tags;
+  for (let id = btf.firstId; id < btf.typeCount; id++) {
+    if (btf.kindOf(id) !== BTF_KIND.DECL_TAG) continue;
     const type = btf.type(id);
     if (type.kind !== 'DECL_TAG' || type.componentIndex !== -1 || !type.name.startsWith(callbackTag)) continue;
     const list = tags.get(type.typeId) ?? [];
     list.push(type.name.slice(callbackTag.length));
     tags.set(type.typeId, list);
   }
-  tagCache.set(spec, tags);
   return tags;
 }

@@ -1,0 +1,43 @@
+// Prints fixtures/object/expected.json: maps, programs and relocated instructions of the objects in fixtures/object, as
+// libbpf has them. What depends on the kernel (BTF ids, addresses) is not in these objects.
+//   node scripts/object-golden.mjs [RELOCATE]
+// RELOCATE is test/oracle/relocate.c built with libbpf 1.8 or newer; else what scripts/oracle.mjs builds (tp.s needs 1.8).
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import { oracle } from './oracle.mjs';
+
+const folder = path.join(import.meta.dirname, '..', 'fixtures', 'object');
+const relocate = process.argv[2] ?? oracle();
+const expected = {};
+for (const name of ['maps', 'calls', 'sections', 'arena', 'jumptables']) {
+  const args = ['--fake-maps', '--no-pin', '--info', path.join(folder, `${name}.bpf.o`)];
+  const { opened, loaded, programs, maps } = JSON.parse(execFileSync(relocate, args, { encoding: 'utf8' }));
+  expected[name] = {
+    opened,
+    loaded,
+    programs: programs.map(({ name, section, autoload, type, attachType, flags, insns, funcInfo, lineInfo }) => ({
+      name,
+      section,
+      autoload,
+      type,
+      attachType,
+      flags,
+      insns,
+      funcInfo,
+      lineInfo,
+    })),
+    maps: maps.map(({ name, type, keySize, valueSize, maxEntries, flags, numaNode, mapExtra, internal }) => ({
+      name,
+      type,
+      keySize,
+      valueSize,
+      // Without a size libbpf takes the number of processors.
+      maxEntries: name === 'perf' ? 0 : maxEntries,
+      flags,
+      numaNode,
+      mapExtra,
+      internal,
+    })),
+  };
+}
+console.log(JSON.stringify(expected, null, 1));

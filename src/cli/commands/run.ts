@@ -1,0 +1,174 @@
+import { readFileSync } from 'node:fs';
+import { Kernel } from '../../bpf/index.ts';
+import { openObject } from '../../bpf/object/index.ts';
+import { foreignPidsNotice, hostContext, pidsAreHosts } from '../../enrich/index.ts';
+import { describeParam, GadgetRun, noMetadata, openGadget, parseMetadata, type Gadget, type RunCounters } from '../../gadget/index.ts';
+import { compileFilter, EventOutput, OUTPUT_MODES } from '../../output/index.ts';
+import { commonOptions, outputOption, type Command, type CommandContext } from '../command.ts';
+import { compileGadget } from '../compile.ts';
+import { findGadget, type GadgetFiles } from '../gadget-files.ts';
+import { commandHelp } from '../help.ts';
+import { parseOptions, usage, type OptionSpec, type ParsedOptions } from '../options.ts';
+import { watchParents } from '../parent.ts';
+import { printable } from '../printable.ts';
+import { readFile } from '../read-input.ts';
+
+const options: readonly OptionSpec[] = [
+  outputOption(OUTPUT_MODES),
+  { name: 'fields', value: 'LIST', help: 'columns to show: a,b or +c,-d' },
+  {
+    name: 'filter',
+    short: 'F',
+    value: 'RULES',
+    multiple: true,
+    help: 'events to show: FIELD OP VALUE[,...] with ==, !=, <, <=, >, >=, ~, !~',
+  },
+  { name: 'timeout', short: 't', value: 'S', help: 'stop after S seconds' },
+  { name: 'max-events', value: 'N', help: 'stop after N events' },
+  { name: 'skip-unsupported', help: 'go on without programs that cannot be loaded or attached here' },
+  { name: 'buffer', value: 'KIND', help: 'auto, ringbuf or perf (default auto: asks the kernel)' },
+  { name: 'verbose', short: 'v', help: 'tell on stderr what is attached' },
+];
+
+/** `rawbpf run`: runs a gadget until it is stopped. */
+export const runCommand: Command = {
+  name: 'run',
+  summary: 'run a gadget and print its events',
+  usage: 'run GADGET [flags]',
+  description:
+    'GADGET is a built-in name (see rawbpf list), a compiled object (.o) or a folder with program.bpf.c, which clang compiles.\n' +
+    'A gadget has flags of its own: rawbpf run GADGET --help shows them; they come after its name.\n' +
+    'With json: one object a line. Ctrl-C ends it; the last line on stderr is NAME: N received, N lost, N discarded.',
+  options,
+  examples: ['rawbpf run trace_exec', 'rawbpf run trace_open -o json --comm cat', 'rawbpf run ./my-gadget --timeout 10'],
+  async run(context) {
+    const { options: before, rest } = parseOptions(context.args, [...options, ...commonOptions], true);
+    const [name, ...after] = [...before.operands, ...rest];
+    if (name === undefined) {
+      if (!before.has('help')) throw usage('run needs a gadget', 'rawbpf list shows the built-in ones');
+      context.stdout.write(commandHelp(runCommand));
+      return 0;
+    }
+    return await runGadgetCommand(context, name, context.args.slice(0, context.args.length - after.length - 1), after);
+  },
+};
+
+async function runGadgetCommand(
+  context: CommandContext,
+  name: string,
+  before: readonly string[],
+  after: readonly string[],
+): Promise<number> {
+  const { stdout, stderr } = context;
+  const notice = (message: string): void => void stderr.write(`rawbpf: ${printable(message)}\n`);
+  const files = findGadget(name);
+  const spec = openObject(files.object === null ? compileGadget(files.source ?? '') : readFile(files.object), { name: files.name });
+  const metadata = files.metadata === null ? noMetadata : parseMetadata(readFileSync(files.metadata, 'utf8'), files.metadata);
+  // What the machine answers is asked for below: help needs no privilege.
+  const kernel = new Kernel({ onNotice: (each) => notice(each.message), buffer: bufferOf(before, after) });
+  const machine = hostContext(kernel.sys, { vmlinuxBtf: () => kernel.vmlinuxBtf(), notice });
+  const gadget = openGadget({ object: spec, name: files.name, metadata, context: machine, notice });
+  const own = paramOptions(gadget);
+  const { options: given } = parseOptions([...before, ...after], [...options, ...own, ...commonOptions]);
+  if (given.has('help')) {
+    stdout.write(commandHelp(runCommand, own));
+    return 0;
+  }
+  if (given.operands.length > 0) throw usage(`run takes one gadget, not also ${given.operands.join(' ')}`);
+  try {
+    return await follow({ context, files, gadget, given, kernel, own, notice });
+  } finally {
+    kernel.close();
+  }
+}
+
+interface Following {
+  readonly context: CommandContext;
+  readonly files: GadgetFiles;
+  readonly gadget: Gadget;
+  readonly given: ParsedOptions;
+  readonly kernel: Kernel;
+  readonly own: readonly OptionSpec[];
+  readonly notice: (message: string) => void;
+}
+
+/** Loads, attaches, prints events until something ends it, and says what was counted. */
+async function follow({ context, files, gadget, given, kernel, own, notice }: Following): Promise<number> {
+  const { stderr } = context;
+  const mode = given.flag('json') ? 'json' : (given.choice('output', OUTPUT_MODES) ?? 'columns');
+  const seconds = given.seconds('timeout');
+  const maxEvents = given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
+  const rules = given.all('filter').join(',');
+  const run = new GadgetRun(gadget, {
+    kernel,
+    notice,
+    params: new Map(own.flatMap((param) => (given.has(param.name) ? [[param.name, given.text(param.name) ?? ''] as const] : []))),
+    skipUnsupported: given.flag('skip-unsupported'),
+    ...(rules === '' ? {} : { filter: (source) => compileFilter(source, rules) }),
+    ...(seconds === null ? {} : { timeoutMs: seconds * 1000 }),
+    ...(maxEvents === null ? {} : { maxEvents }),
+  });
+  const output = new EventOutput({
+    mode,
+    sources: gadget.sources,
+    target: process.stdout,
+    width: process.stdout.isTTY ? process.stdout.columns : null,
+    fields: given.text('fields'),
+  });
+  const resize = (): void => output.resize(process.stdout.columns);
+  const stop = (): void => run.stop();
+  if (!pidsAreHosts()) notice(foreignPidsNotice);
+  const parents = process.env['RAWBPF_END_WITH_PARENT'] === undefined ? null : watchParents(kernel.sys, stop);
+  for (const signal of signals) process.on(signal, stop);
+  process.stdout.on('resize', resize);
+  try {
+    run.start({
+      event: (source, record) => output.event(source, record),
+      batch: (source, records) => output.batch(source, records),
+      batchEnd() {
+        if (!output.congested) return;
+        run.pause();
+        void output.drained().then(() => run.resume());
+      },
+    });
+    kernel.dropCaches();
+    if (given.flag('verbose'))
+      stderr.write(`${run.attached.map((link) => `${files.name}: ${printable(link)}\n`).join('')}${files.name}: attached\n`);
+    const result = await run.done;
+    output.flush();
+    await output.drained();
+    stderr.write(`${files.name}: ${counts(result.counters)}\n`);
+    return 0;
+  } finally {
+    parents?.close();
+    for (const signal of signals) process.off(signal, stop);
+    process.stdout.off('resize', resize);
+  }
+}
+
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+function counts({ received, lost, discarded }: RunCounters): string {
+  return `${received} received, ${lost === null ? 'lost not counted by this object' : `${lost} lost`}, ${discarded} discarded`;
+}
+
+/** A gadget's parameters as options. */
+function paramOptions(gadget: Gadget): readonly OptionSpec[] {
+  const taken = new Set([...options, ...commonOptions].map((option) => option.name));
+  return gadget.params.list.flatMap((param) => {
+    if (taken.has(param.key)) return [];
+    const help = describeParam(param).text;
+    const short = param.alias === '' ? {} : { short: param.alias };
+    return [{ name: param.key, help, ...short, ...(param.typeHint === 'bool' ? {} : { value: param.typeHint.toUpperCase() }) }];
+  });
+}
+
+/** The buffer is decided before the gadget's own flags are known. */
+function bufferOf(before: readonly string[], after: readonly string[]): 'auto' | 'ringbuf' | 'perf' {
+  const args = [...before, ...after];
+  const at = args.findIndex((arg) => arg === '--buffer' || arg.startsWith('--buffer='));
+  if (at < 0) return 'auto';
+  const value = args[at]?.includes('=') === true ? args[at]?.slice('--buffer='.length) : args[at + 1];
+  if (value === 'auto' || value === 'ringbuf' || value === 'perf') return value;
+  throw usage(`--buffer ${value ?? ''} is not known`, 'it is one of auto, ringbuf, perf');
+}

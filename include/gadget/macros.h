@@ -6,6 +6,8 @@
 #ifndef GADGET_MACROS_H
 #define GADGET_MACROS_H
 
+#include <gadget/libbpf_compat.h>
+
 // A name with three underscores separates parts, so a part itself must not contain three in a row.
 // The semicolon is inside: with or without one after the macro, both compile.
 #define __GADGET_MARK(symbol) const void *symbol __attribute__((unused));

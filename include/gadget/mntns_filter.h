@@ -8,6 +8,7 @@
 #include <gadget/types.h>
 
 #include <bpf/bpf_helpers.h>
+#include <gadget/libbpf_compat.h>
 
 /** Set by user space before the gadget is loaded; while false the verifier removes the filter. */
 const volatile bool gadget_filter_by_mntns = false;

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause
+//
+// Finds the process that a packet or a socket belongs to. User space keeps the map up to date.
+//
+// Include <vmlinux.h> or <linux/types.h> first, and define one of these before including this file:
+//   GADGET_TYPE_NETWORKING  for programs of sections socket... and classifier/...: gadget_socket_lookup(skb)
+//   GADGET_TYPE_TRACING     for all others (with vmlinux.h): gadget_socket_lookup(sk, netns)
+
+#ifndef GADGET_SOCKETS_MAP_H
+#define GADGET_SOCKETS_MAP_H
+
+#if !defined(__VMLINUX_H__) && !defined(_LINUX_TYPES_H)
+#error "Include <vmlinux.h> or <linux/types.h> before <gadget/sockets-map.h>."
+#endif
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <gadget/types.h>
+
+/** The older name of what gadget_socket_lookup() finds. */
+#define sockets_value gadget_socket_value
+
+/** How many sockets are remembered. */
+#define GADGET_MAX_SOCKETS 16384
+
+/** By what a socket is found. All bytes count, the padding too: start from zero. */
+struct gadget_socket_key {
+	__u32 netns;
+	/** AF_INET or AF_INET6. */
+	__u16 family;
+	/** IPPROTO_TCP or IPPROTO_UDP. */
+	__u8 proto;
+	/** The local port, in host byte order. */
+	__u16 port;
+};
+
+/** The sockets; user space puts a map of its own here, whose values may be shorter. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GADGET_MAX_SOCKETS);
+	__type(key, struct gadget_socket_key);
+	__type(value, struct gadget_socket_value);
+} gadget_sockets SEC(".maps");
+
+// Not from <linux/...>, which can't be included together with vmlinux.h.
+#define __GADGET_AF_INET 2
+#define __GADGET_AF_INET6 10
+#define __GADGET_IPPROTO_TCP 6
+#define __GADGET_IPPROTO_UDP 17
+#define __GADGET_ETH_P_IP 0x0800
+#define __GADGET_ETH_P_IPV6 0x86dd
+#define __GADGET_PACKET_HOST 0
+
+#ifdef GADGET_TYPE_NETWORKING
+// What precedes TCP and UDP in IPv6 (include/net/ipv6.h), and how many of these the kernel follows.
+#define __GADGET_IPV6_HOP 0
+#define __GADGET_IPV6_ROUTING 43
+#define __GADGET_IPV6_FRAGMENT 44
+#define __GADGET_IPV6_AUTH 51
+#define __GADGET_IPV6_DEST 60
+#define __GADGET_IPV6_MAX_HEADERS 6
+
+// Reads from the network header on: so it doesn't matter whether there is an Ethernet header, or a VLAN tag in it.
+static __always_inline bool __gadget_load(const struct __sk_buff *skb, __u32 offset, void *to, __u32 size)
+{
+	return bpf_skb_load_bytes_relative(skb, offset, to, size, BPF_HDR_START_NET) == 0;
+}
+
+// Where the transport header starts; 0 when there is none that has ports.
+static __always_inline __u32 __gadget_ipv4_transport(const struct __sk_buff *skb, __u8 *proto)
+{
+	__u8 version_and_length;
+	__u16 fragment;
+
+	if (!__gadget_load(skb, 0, &version_and_length, sizeof(version_and_length)) ||
+	    !__gadget_load(skb, 6, &fragment, sizeof(fragment)) || !__gadget_load(skb, 9, proto, sizeof(*proto)))
+		return 0;
+	// Only the first fragment of a packet has ports.
+	if (fragment & bpf_htons(0x1fff))
+		return 0;
+	return (version_and_length & 15) * 4;
+}
+
+static __always_inline __u32 __gadget_ipv6_transport(const struct __sk_buff *skb, __u8 *proto)
+{
+	__u32 offset = 40;
+
+	if (!__gadget_load(skb, 6, proto, sizeof(*proto)))
+		return 0;
+#pragma unroll
+	for (int i = 0; i < __GADGET_IPV6_MAX_HEADERS; i++) {
+		__u8 next_and_length[4];
+
+		if (*proto == __GADGET_IPPROTO_TCP || *proto == __GADGET_IPPROTO_UDP)
+			break;
+		if (!__gadget_load(skb, offset, next_and_length, sizeof(next_and_length)))
+			return 0;
+		switch (*proto) {
+		case __GADGET_IPV6_FRAGMENT:
+			if (next_and_length[2] || next_and_length[3] & 0xf8)
+				return 0;
+			offset += 8;
+			break;
+		case __GADGET_IPV6_AUTH:
+			offset += (next_and_length[1] + 2) * 4;
+			break;
+		case __GADGET_IPV6_HOP:
+		case __GADGET_IPV6_ROUTING:
+		case __GADGET_IPV6_DEST:
+			offset += (next_and_length[1] + 1) * 8;
+			break;
+		default:
+			return 0;
+		}
+		*proto = next_and_length[0];
+	}
+	return offset;
+}
+
+/**
+ * What is known about the socket of a packet, or NULL.
+ *
+ * @skb the program's context; its cb[0] has the network namespace, from the program that calls this one
+ * @is_ingress whether the packet comes to the socket, and not from it
+ * Four to about ten reads of the packet and one or two lookups. Kernel: 4.18.
+ */
+static __always_inline struct gadget_socket_value *
+gadget_socket_lookup_with_direction(const struct __sk_buff *skb, __u8 is_ingress)
+{
+	struct gadget_socket_key key;
+	struct gadget_socket_value *value;
+	__u32 transport;
+
+	__builtin_memset(&key, 0, sizeof(key));
+	key.netns = skb->cb[0];
+	if (skb->protocol == bpf_htons(__GADGET_ETH_P_IP)) {
+		key.family = __GADGET_AF_INET;
+		transport = __gadget_ipv4_transport(skb, &key.proto);
+	} else if (skb->protocol == bpf_htons(__GADGET_ETH_P_IPV6)) {
+		key.family = __GADGET_AF_INET6;
+		transport = __gadget_ipv6_transport(skb, &key.proto);
+	} else {
+		return NULL;
+	}
+	if (transport == 0 || (key.proto != __GADGET_IPPROTO_TCP && key.proto != __GADGET_IPPROTO_UDP))
+		return NULL;
+	// TCP and UDP begin alike: the sender's port, the receiver's port.
+	if (!__gadget_load(skb, transport + (is_ingress ? 2 : 0), &key.port, sizeof(key.port)))
+		return NULL;
+	key.port = bpf_ntohs(key.port);
+
+	value = bpf_map_lookup_elem(&gadget_sockets, &key);
+	if (value || key.family != __GADGET_AF_INET)
+		return value;
+	// A socket for IPv6 may serve IPv4 as well.
+	key.family = __GADGET_AF_INET6;
+	value = bpf_map_lookup_elem(&gadget_sockets, &key);
+	return value && value->ipv6only == 0 ? value : NULL;
+}
+
+/**
+ * What is known about the socket of a packet, or NULL; the direction is the packet's own type.
+ * Not for classifiers, where a packet that is only passed on counts as one for this host.
+ */
+static __always_inline struct gadget_socket_value *gadget_socket_lookup(const struct __sk_buff *skb)
+{
+	return gadget_socket_lookup_with_direction(skb, skb->pkt_type == __GADGET_PACKET_HOST);
+}
+#endif
+
+#ifdef GADGET_TYPE_TRACING
+/**
+ * What is known about a socket, or NULL.
+ *
+ * @sk a socket in kernel memory
+ * @netns the inode number of its network namespace
+ * Three reads and a lookup. Kernel: 5.4.
+ */
+static __always_inline struct gadget_socket_value *gadget_socket_lookup(const struct sock *sk, __u32 netns)
+{
+	const struct inet_sock *inet = (const struct inet_sock *)sk;
+	struct gadget_socket_key key;
+
+	__builtin_memset(&key, 0, sizeof(key));
+	key.netns = netns;
+	key.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	// A bit field until 5.5.
+	key.proto = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_protocol);
+	if (key.proto != __GADGET_IPPROTO_TCP && key.proto != __GADGET_IPPROTO_UDP)
+		return NULL;
+	key.port = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
+	return bpf_map_lookup_elem(&gadget_sockets, &key);
+}
+#endif
+
+/** Fills *p with the owner of a socket, as gadget_process_populate() does with the current task; NULL leaves it as it is. */
+static __always_inline void gadget_process_populate_from_socket(const struct gadget_socket_value *skb_val,
+								struct gadget_process *p)
+{
+	if (!skb_val)
+		return;
+	__builtin_memcpy(p->comm, skb_val->task, sizeof(p->comm));
+	p->pid = skb_val->pid_tgid >> 32;
+	p->tid = (__u32)skb_val->pid_tgid;
+	p->mntns_id = skb_val->mntns;
+	p->creds.uid = (__u32)skb_val->uid_gid;
+	p->creds.gid = skb_val->uid_gid >> 32;
+	__builtin_memcpy(p->parent.comm, skb_val->ptask, sizeof(p->parent.comm));
+	p->parent.pid = skb_val->ppid;
+	p->parent.tid = bpf_core_field_exists(skb_val->ptid) ? skb_val->ptid : 0;
+}
+
+#endif

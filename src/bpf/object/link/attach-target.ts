@@ -5,6 +5,7 @@ import { BPF_ATTACH_TYPE, BPF_PROG_TYPE } from '../../uapi/index.ts';
 import type { ProgramSpec } from '../spec.ts';
 import type { TargetKernel } from '../target.ts';
 import { LinkError, placeOf } from './error.ts';
+import { suggestType } from './suggest.ts';
 
 /** The kernel function or tracepoint that a program is attached to. */
 export interface AttachTarget {
@@ -52,7 +53,12 @@ export function findAttachTarget(program: ProgramSpec, target: TargetKernel): At
     if (btfId !== null) return { btfId, module: candidate.name, error: null };
   }
   const what = kind === 'TYPEDEF' ? 'raw tracepoint' : prefix === '' ? 'function' : prefix === 'bpf_iter_' ? 'iterator' : 'LSM hook';
-  return failed(program, `this kernel has no ${what} ${attachTo}`, `its BTF has no ${kind} ${prefix}${name}`);
+  const hint = suggestType(target.vmlinuxBtf(), kind, prefix, name);
+  return failed(
+    program,
+    `this kernel has no ${what} ${attachTo}: its BTF has no ${kind} ${prefix}${name}`,
+    hint === '' ? 'attach to something else' : hint,
+  );
 }
 
 function find(btf: Btf | null, name: string, kind: BtfKindName): number | null {

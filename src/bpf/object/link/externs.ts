@@ -9,6 +9,7 @@ import type { ExternSpec, ObjectSpec } from '../spec.ts';
 import type { TargetKernel } from '../target.ts';
 import { LinkError } from './error.ts';
 import { kconfigValue } from './kconfig.ts';
+import { suggestType } from './suggest.ts';
 
 /** What an extern is on one kernel. */
 export type ResolvedExtern =
@@ -87,10 +88,9 @@ function typed(spec: ObjectSpec, extern: ExternSpec, target: TargetKernel, kind:
   const found = findKernelType(target, name, kind);
   if (found === null) {
     if (extern.weak) return { kind: 'absent' };
-    throw missing(
-      extern,
-      kind === 'FUNC' ? 'neither the kernel nor a module has such a function in its BTF' : "the kernel's BTF has no such variable",
-    );
+    const why =
+      kind === 'FUNC' ? 'neither the kernel nor a module has such a function in its BTF' : "the kernel's BTF has no such variable";
+    throw missing(extern, why, suggestType(target.vmlinuxBtf(), kind, '', name));
   }
   const { btf } = spec;
   const referred = referencedId(found.btf, found.id);
@@ -139,12 +139,12 @@ export function findKernelType(target: TargetKernel, name: string, kind: BtfKind
   return null;
 }
 
-function missing(extern: ExternSpec, why: string): LinkError {
+function missing(extern: ExternSpec, why: string, hint = ''): LinkError {
   return new LinkError({
     code: 'E_EXTERN_MISSING',
     what: 'an extern is not on this kernel',
     where: { extern: extern.name },
     why,
-    next: 'declare it __weak and test for it, to do without',
+    next: `${hint}${hint === '' ? '' : ' '}declare it __weak and test for it, to do without`,
   });
 }

@@ -6,6 +6,7 @@ import type { EventContext } from './context.ts';
 import type { Field } from './field.ts';
 import { flattenStruct } from './flatten.ts';
 import { EventRecord } from './record.ts';
+import { safeName } from './safe-name.ts';
 import { SourceBuilder, type SourceAnnotations } from './source-builder.ts';
 import { applySpecials } from './special/registry.ts';
 import { objectReader, type EventObject } from './tree.ts';
@@ -66,13 +67,15 @@ export class DataSource {
   field(name: string): Field {
     const field = this.find(name);
     if (field !== null) return field;
-    const hint = didYouMean(
-      name,
-      this.fields.map((candidate) => candidate.name),
+    const hint = safeName(
+      didYouMean(
+        name,
+        this.fields.map((candidate) => candidate.name),
+      ),
     );
     throw new UsageError({
       code: 'E_FIELD',
-      what: `there is no field ${name}`,
+      what: `there is no field ${safeName(name)}`,
       where: { 'data source': this.name },
       next:
         hint === ''

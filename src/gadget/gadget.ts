@@ -5,6 +5,7 @@ import { discoverGadget, type GadgetContract } from './contract.ts';
 import { buildDataSource, type DataSource, type SourceKind } from './data-source.ts';
 import { noMetadata, type GadgetMetadata } from './metadata.ts';
 import { GadgetParams } from './params.ts';
+import { safeName } from './safe-name.ts';
 
 /** What {@link openGadget} opens. */
 export interface GadgetParts {
@@ -35,7 +36,8 @@ export interface Gadget {
  * Throws FormatError `E_ELF_...`, `E_BTF_...` or `E_GADGET_...` for a broken object or declaration.
  */
 export function openGadget(parts: GadgetParts): Gadget {
-  const notice = parts.notice ?? ((): void => {});
+  // Names of the object's are part of what is told.
+  const notice = (message: string): void => parts.notice?.(safeName(message));
   const spec =
     parts.object instanceof Uint8Array ? openObject(parts.object, parts.name === undefined ? {} : { name: parts.name }) : parts.object;
   const contract = discoverGadget(spec);

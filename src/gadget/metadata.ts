@@ -296,7 +296,10 @@ class YamlReader {
   /** Aliases stand for what they were made of. */
   #resolve(node: Node | null): Node | null {
     if (node === null || node === undefined) return null;
-    return isAlias(node) ? (node.resolve(this.#document) ?? null) : node;
+    if (!isAlias(node)) return node;
+    const resolved = node.resolve(this.#document);
+    if (resolved === undefined) throw this.error(`there is no anchor &${node.source}`, startOf(node));
+    return resolved;
   }
 }
 

@@ -13,6 +13,7 @@ import { LostCounter } from './lost-counter.ts';
 import type { ParamValue } from './params.ts';
 import { openReader, type DrainableSource } from './reader.ts';
 import type { EventRecord } from './record.ts';
+import { safeName } from './safe-name.ts';
 import { RecordList } from './record-list.ts';
 
 /** Takes events where they lie: records are lent for the time of the call. */
@@ -395,6 +396,6 @@ export class GadgetRun {
   }
 
   #notice(message: string): void {
-    this.#options.notice?.(message);
+    this.#options.notice?.(safeName(message));
   }
 }

@@ -37,6 +37,9 @@ const table = [
     target: 'bpf',
     flags: ['-g0', '-mcpu=v4', '-Wno-unused-command-line-argument'],
   },
+  { output: 'fixtures/core/guarded.bpf.o', source: 'fixtures/core/guarded.bpf.c', target: 'bpf', flags: ['-w'] },
+  { output: 'fixtures/core/kernel-old.o', source: 'fixtures/core/kernel.c', target: 'bpf', flags: [] },
+  { output: 'fixtures/core/kernel-new.o', source: 'fixtures/core/kernel.c', target: 'bpf', flags: ['-DNEW'] },
 ];
 
 /** Paths in BTF and symbol names must not tell where the tree lies. */

@@ -73,43 +73,16 @@ export class MapBatch {
   }
 
   *#walk(command: LookupCommand, size: number): Generator<BatchEntries> {
-    const map = this.#map;
-    const keySize = map.keySize;
-    const valueSize = map.copiedValueSize;
-    let count = Math.max(1, Math.min(size, map.maxEntries || size));
-    // A hash's cursor is a bucket number, others' the last key: room for either.
-    let cursor: Uint8Array | null = null;
-    let started = false;
-    for (;;) {
-      const keys = new Uint8Array(count * keySize);
-      const values = new Uint8Array(count * valueSize);
-      const next = new Uint8Array(Math.max(8, keySize));
-      const call = batchCall(map, command, { map_fd: map.fd, in_batch: cursor, out_batch: next, keys, values, count });
-      if (isErrno(call.result, 'ENOSPC') && count < 1 << 24) {
-        // A single bucket holds more than fits: the kernel gave nothing, so nothing is lost by asking again.
-        count *= 2;
-        continue;
-      }
-      if (!started && unsupported(call.result)) {
-        yield* this.#walkByKey(command, size);
-        return;
-      }
-      const end = isErrno(call.result, 'ENOENT');
-      if (!end) map.check(call.result, command);
-      if (call.count > 0) yield split(keys, values, call.count, keySize, valueSize);
-      if (end) return;
-      started = true;
-      cursor = next;
-    }
+    const pieces = batchPieces(this.#map, command, size);
+    if (pieces !== null) yield* pieces;
+    else yield* this.#walkByKey(command, size);
   }
 
   *#walkByKey(command: LookupCommand, size: number): Generator<BatchEntries> {
     const map = this.#map;
     let keys: Uint8Array[] = [];
     let values: Uint8Array[] = [];
-    for (const key of map.keys()) {
-      const value = map.lookup(key);
-      if (value === null) continue;
+    for (const [key, value] of map.entries()) {
       if (command === 'BPF_MAP_LOOKUP_AND_DELETE_BATCH' && !map.delete(key)) continue;
       keys.push(key);
       values.push(value);
@@ -120,6 +93,44 @@ export class MapBatch {
       }
     }
     if (keys.length > 0) yield { keys, values };
+  }
+}
+
+/** Walks a map by the kernel's batches; null where the kernel has none for this type of map. */
+export function batchPieces(map: BpfMap, command: LookupCommand, size: number): Generator<BatchEntries> | null {
+  const walk = batchWalk(map, command, size);
+  const first = walk.next();
+  if (first.done === true) return first.value === 'unsupported' ? null : resumed(null, walk);
+  return resumed(first.value, walk);
+}
+
+function* resumed(first: BatchEntries | null, rest: Generator<BatchEntries, unknown>): Generator<BatchEntries> {
+  if (first !== null) yield first;
+  for (const piece of rest) yield piece;
+}
+
+function* batchWalk(map: BpfMap, command: LookupCommand, size: number): Generator<BatchEntries, 'unsupported' | 'end'> {
+  const keySize = map.keySize;
+  const valueSize = map.copiedValueSize;
+  let count = Math.max(1, Math.min(size, map.maxEntries || size));
+  // A hash's cursor is a bucket number, others' the last key: room for either.
+  let cursor: Uint8Array | null = null;
+  for (;;) {
+    const keys = new Uint8Array(count * keySize);
+    const values = new Uint8Array(count * valueSize);
+    const next = new Uint8Array(Math.max(8, keySize));
+    const call = batchCall(map, command, { map_fd: map.fd, in_batch: cursor, out_batch: next, keys, values, count });
+    if (isErrno(call.result, 'ENOSPC') && count < 1 << 24) {
+      // A single bucket holds more than fits: the kernel gave nothing, so nothing is lost by asking again.
+      count *= 2;
+      continue;
+    }
+    if (cursor === null && unsupported(call.result)) return 'unsupported';
+    const end = isErrno(call.result, 'ENOENT');
+    if (!end) map.check(call.result, command);
+    if (call.count > 0) yield split(keys, values, call.count, keySize, valueSize);
+    if (end) return 'end';
+    cursor = next;
   }
 }
 

@@ -158,7 +158,7 @@ export function createFrom(kernel: Kernel, creation: MapCreation): BpfMap {
   const types: MapTypes | null = creation.btf === null ? null : creation.btf;
   let result = attempt(kernel, creation, withBtf, true);
   if (isErrno(result, 'EPERM') && kernel.retryAfterMemlock()) result = attempt(kernel, creation, withBtf, true);
-  if (result < 0 && withBtf) {
+  if (result < 0 && withBtf && !isErrno(result, 'ENOMEM') && !isErrno(result, 'EPERM')) {
     const plain = attempt(kernel, creation, false, true);
     if (plain >= 0) {
       kernel.notice({

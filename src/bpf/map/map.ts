@@ -10,7 +10,7 @@ import { ObjectFd } from '../fd.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { pinObject } from '../pin.ts';
 import { MapBatch } from './batch.ts';
-import { iterateKeys } from './iterate.ts';
+import { iterateEntries, iterateKeys } from './iterate.ts';
 import { type MapInfo, mapInfo } from './info.ts';
 import { mapMemory, type MappedMap } from './memory.ts';
 import { copiedValueSize, isPerCpu, isQueue, joinPerCpu, splitPerCpu } from './shape.ts';
@@ -222,11 +222,8 @@ export class BpfMap implements MapShape {
   }
 
   /** Every key with its value, as {@link keys} and {@link lookup} give them. */
-  *entries(): Generator<[key: Uint8Array, value: Uint8Array]> {
-    for (const key of this.keys()) {
-      const value = this.lookup(key);
-      if (value !== null) yield [key, value];
-    }
+  entries(): Generator<[key: Uint8Array, value: Uint8Array]> {
+    return iterateEntries(this);
   }
 
   [Symbol.iterator](): Generator<[key: Uint8Array, value: Uint8Array]> {

@@ -1,0 +1,206 @@
+import t from 'tap';
+import { readFileSync } from 'node:fs';
+import { gunzipSync } from 'node:zlib';
+import { loadCollection } from '../../../src/bpf/collection/load.ts';
+import { setVariable } from '../../../src/bpf/collection/options.ts';
+import { Kernel } from '../../../src/bpf/kernel/kernel.ts';
+import type { Notice } from '../../../src/bpf/kernel/notice.ts';
+import type { TraceEvent } from '../../../src/bpf/kernel/trace.ts';
+import { createMap } from '../../../src/bpf/map/create.ts';
+import { openObject } from '../../../src/bpf/object/open.ts';
+import { VerifierError } from '../../../src/bpf/verifier/error.ts';
+import { bpftool } from '../bpftool.ts';
+import { fixture } from '../../fixture.ts';
+
+const kernel = new Kernel();
+const open = (): ReturnType<typeof openObject> => openObject(fixture('runtime.bpf.o'), { name: 'runtime' });
+const packet = new Uint8Array(64);
+// A socket filter's test run takes the Ethernet header off (bpf_prog_test_run_skb).
+const skbLength = 64 - 14;
+
+t.test('loads, fills and runs', async (t) => {
+  const collection = loadCollection(kernel, open());
+  t.teardown(() => collection.close());
+  t.same(
+    [...collection.programs.keys()].toSorted(),
+    open()
+      .programs.filter(({ autoload }) => autoload)
+      .map(({ name }) => name)
+      .toSorted(),
+  );
+  // add(skb->len, section_var) + limits.low + hidden.
+  t.equal(collection.program('sum').testRun({ data: packet }).returnValue, skbLength + 5 + 3 + 0);
+  t.equal(collection.program('through_tail_call').testRun({ data: packet }).returnValue, 77, 'the prog array was filled');
+  t.equal(collection.program('through_outer').testRun({ data: packet }).returnValue, 0, 'the outer map was filled');
+  const hz = /^CONFIG_HZ=(\d+)$/m.exec(gunzipSync(readFileSync('/proc/config.gz')).toString())?.[1];
+  t.equal(collection.variable('hz').get(), Number(hz), 'a kconfig extern');
+  t.same(collection.variable('limits').get(), { low: 3, high: 1n << 40n });
+});
+
+t.test('what bpftool shows of it', async (t) => {
+  const collection = loadCollection(kernel, open());
+  t.teardown(() => collection.close());
+  const sum = collection.program('sum').info();
+  const shown = bpftool('prog', 'show', 'id', String(sum.id)) as {
+    name: string;
+    tag: string;
+    map_ids: number[];
+    type: string;
+    btf_id: number;
+  };
+  t.match(shown, { name: 'sum', type: 'socket_filter', tag: sum.tag, btf_id: sum.btfId });
+  t.same(shown.map_ids.toSorted(), [...sum.mapIds].toSorted());
+  t.ok(sum.btfId > 0);
+  const names = new Map(
+    [...collection.maps].map(([name, map]) => [name, (bpftool('map', 'show', 'id', String(map.info().id)) as { name: string }).name]),
+  );
+  // As bpf_map__name() of libbpf 1.8 cuts them: bpftool prog loadall, then bpftool map show.
+  t.same(Object.fromEntries(names), {
+    by_pid: 'by_pid',
+    per_cpu: 'per_cpu',
+    events: 'events',
+    inner_map: 'inner_map',
+    outer: 'outer',
+    tail_calls: 'tail_calls',
+    '.data': 'runtime.data',
+    '.bss': 'runtime.bss',
+    '.rodata': 'runtime.rodata',
+    '.data.custom': '.data.custom',
+    '.kconfig': 'runtime.kconfig',
+  });
+  const rodata = bpftool('map', 'show', 'id', String(collection.map('.rodata').info().id)) as { frozen?: number; flags: number };
+  t.equal(rodata.frozen, 1);
+  const lines = bpftool('prog', 'dump', 'xlated', 'id', String(sum.id), 'linum') as { src?: string }[];
+  t.ok(
+    lines.some(({ src }) => src?.includes('return add(skb->len, section_var)')),
+    'the kernel has the line info',
+  );
+});
+
+t.test('variables', async (t) => {
+  const spec = open();
+  const collection = loadCollection(kernel, spec, {
+    variables: { wanted_pid: 4242, factor: -2, label: 'hello', limits: { low: 9, high: 5n }, section_var: 6 },
+  });
+  t.teardown(() => collection.close());
+  t.equal(collection.variable('wanted_pid').get(), 4242);
+  t.equal(collection.variable('factor').get(), -2);
+  t.equal(collection.variable('label').get(), 'hello');
+  t.equal(collection.variable('seen').get(), 0n);
+  t.equal(collection.program('sum').testRun({ data: packet }).returnValue, skbLength + 6 + 9);
+  collection.variable('section_var').set(100);
+  t.equal(
+    collection.program('sum').testRun({ data: packet }).returnValue,
+    skbLength + 100 + 9,
+    'written through memory, seen by the program',
+  );
+  collection.variable('seen').set(2n ** 63n);
+  t.equal(collection.variable('seen').get(), 2n ** 63n);
+  t.throws(() => collection.variable('wanted_pid').set(1), { code: 'E_VARIABLE_READONLY' });
+  t.throws(() => collection.variable('wanted_pd'), { code: 'E_VARIABLE_NAME', next: 'did you mean wanted_pid?' });
+  t.throws(() => loadCollection(kernel, spec, { variables: { factor: new Uint8Array(3) } }), { code: 'E_VARIABLE_SIZE' });
+  t.equal(loadedFactor(spec), 3, 'the spec was not changed');
+  setVariable(spec, 'factor', 8);
+  t.equal(loadedFactor(spec), 8, 'unless it was meant to be');
+});
+
+function loadedFactor(spec: ReturnType<typeof openObject>): unknown {
+  const collection = loadCollection(kernel, spec);
+  try {
+    return collection.variable('factor').get();
+  } finally {
+    collection.close();
+  }
+}
+
+t.test('choices: sizes, maps of the caller, programs', async (t) => {
+  const mine = createMap(kernel, { name: 'mine', type: 'BPF_MAP_TYPE_HASH', keySize: 4, valueSize: 24, maxEntries: 64 });
+  const collection = loadCollection(kernel, open(), {
+    mapSizes: { events: 64 * 1024 },
+    replaceMaps: { by_pid: mine },
+    programs: ['on_tracepoint', 'tail_target', 'optional'],
+  });
+  t.equal(collection.map('events').info().maxEntries, 64 * 1024);
+  t.equal(collection.map('by_pid'), mine);
+  t.same([...collection.programs.keys()], ['tail_target', 'on_tracepoint', 'optional']);
+  collection.close();
+  t.equal(mine.closed, false, 'a borrowed map stays the caller’s');
+  mine.close();
+  const other = createMap(kernel, { name: 'other', type: 'BPF_MAP_TYPE_HASH', keySize: 4, valueSize: 8, maxEntries: 64 });
+  t.throws(() => loadCollection(kernel, open(), { replaceMaps: { by_pid: other } }), {
+    code: 'E_MAP_MISMATCH',
+    why: 'value_size is 8, the object wants 24',
+  });
+  other.close();
+  t.throws(() => loadCollection(kernel, open(), { programs: ['on_tracepont'] }), { code: 'E_PROGRAM_NAME', next: /on_tracepoint/ });
+  t.throws(() => loadCollection(kernel, open(), { mapSizes: { event: 1 } }), { code: 'E_MAP_NAME', next: /events/ });
+});
+
+t.test('a program that the verifier refuses', async (t) => {
+  let error: unknown;
+  try {
+    loadCollection(kernel, open(), { programs: ['refused', 'tail_target'] });
+  } catch (caught) {
+    error = caught;
+  }
+  t.ok(error instanceof VerifierError);
+  if (!(error instanceof VerifierError)) return;
+  t.equal(error.code, 'E_VERIFIER');
+  t.equal(error.program, 'refused');
+  t.match(error.why, "R0 invalid mem access 'map_value_or_null'");
+  t.match(error.next, 'check the pointer against NULL');
+  t.equal(error.source?.text.trim(), 'return found->count;');
+  t.equal(error.source?.file, 'fixtures/src/runtime.bpf.c');
+  t.match(error.registers.get('R0'), 'map_value_or_null');
+  t.match(error.log, /processed \d+ insns/, 'the log is whole');
+});
+
+t.test('a poisoned relocation is named', async (t) => {
+  t.throws(() => loadCollection(kernel, open(), { programs: ['poisoned', 'tail_target'] }), {
+    code: 'E_CORE_POISONED',
+    why: /byte_off.*struct task_struct___gone\.no_such_member/,
+  });
+});
+
+t.test('going on without what this kernel refuses', async (t) => {
+  const notices: Notice[] = [];
+  const telling = new Kernel({ onNotice: (notice) => notices.push(notice) });
+  const collection = loadCollection(telling, open(), { programs: ['refused', 'poisoned', 'tail_target', 'sum'], skipUnsupported: true });
+  t.same(
+    collection.skipped.map(({ spec, error }) => [spec.name, error.code]),
+    [
+      ['refused', 'E_VERIFIER'],
+      ['poisoned', 'E_CORE_POISONED'],
+    ],
+  );
+  t.equal(notices.filter(({ code }) => code === 'N_PROGRAM_SKIPPED').length, 2);
+  t.ok(collection.programs.has('sum'));
+  collection.close();
+});
+
+t.test('every step is told', async (t) => {
+  const events: TraceEvent[] = [];
+  const collection = loadCollection(new Kernel({ trace: (event) => events.push(event) }), open());
+  collection.close();
+  const steps = new Set(events.map(({ step }) => step));
+  for (const step of ['btf', 'map', 'map_contents', 'relocation', 'program'] as const) t.ok(steps.has(step), step);
+  t.match(
+    events.find((event) => event.step === 'map' && event.name === 'events'),
+    { maxEntries: 8192, from: 'created' },
+  );
+});
+
+t.test('a kernel without ring buffers', async (t) => {
+  const old = new Kernel({ buffer: 'perf' });
+  t.equal(old.ringbuf, false);
+  const collection = loadCollection(old, open(), { tracerMaps: ['events'] });
+  t.match(bpftool('map', 'show', 'id', String(collection.map('events').info().id)), {
+    type: 'perf_event_array',
+    max_entries: old.possibleCpus.length,
+  });
+  collection.close();
+});
+
+t.test('an object of the other byte order', async (t) => {
+  t.throws(() => loadCollection(kernel, openObject(fixture('tour.bpfeb.o'))), { code: 'E_BYTE_ORDER' });
+});

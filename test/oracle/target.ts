@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { gunzipSync } from 'node:zlib';
-import type { TargetKernel } from '../../src/bpf/object/target.ts';
+import type { LinkFeature, TargetKernel } from '../../src/bpf/object/target.ts';
 import { Btf } from '../../src/btf/btf.ts';
 
-/** The running kernel, read as plainly as can be; CO-RE looks into `given` where there is one. */
-export function runningKernel(given: Btf | null = null): TargetKernel {
+/** The running kernel, read as plainly as can be, with the features given; CO-RE looks into `given` where there is one. */
+export function runningKernel(given: Btf | null, has: (feature: LinkFeature) => boolean): TargetKernel {
   const [major = 0, minor = 0, patch = 0] = release().split(/[.-]/).map(Number);
   let vmlinux: Btf | null = null;
   let symbols: Map<string, bigint> | null = null;
@@ -18,7 +18,7 @@ export function runningKernel(given: Btf | null = null): TargetKernel {
     extraBtfs: [],
     kernelSymbol: (name) => (symbols ??= readSymbols()).get(name) ?? null,
     kconfig: (name) => new RegExp(`^${name}=(.*)$`, 'm').exec(gunzipSync(readFileSync('/proc/config.gz')).toString())?.[1] ?? null,
-    has: () => true,
+    has,
     ringbuf: true,
   };
 }

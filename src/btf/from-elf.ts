@@ -4,17 +4,19 @@ import { SHT } from '../elf/constants.ts';
 import type { ElfFile, ElfSection } from '../elf/types.ts';
 import { Btf, type BtfOptions } from './btf.ts';
 import { parseBtfExt, type BtfExt } from './ext.ts';
+import { relocateBtf } from './relocate.ts';
 
 /**
  * The BTF of an ELF file's .BTF section, null where it has none. A file with a .BTF.base section (distilled base, as
- * kernel modules carry) is split over that one unless `base` is given.
+ * kernel modules carry) is split over that one; where `base` is given, it is relocated to it.
  */
 export function btfFromElf(elf: ElfFile, options: BtfOptions = {}): Btf | null {
   const section = sectionNamed(elf, '.BTF');
   if (section === null || section.type === SHT.NOBITS) return null;
   const distilled = sectionNamed(elf, '.BTF.base');
-  if (distilled === null || options.base !== undefined) return Btf.parse(bytesOf(section), options);
-  return Btf.parse(bytesOf(section), { ...options, base: Btf.parse(bytesOf(distilled), { name: '.BTF.base' }) });
+  if (distilled === null) return Btf.parse(bytesOf(section), options);
+  const split = Btf.parse(bytesOf(section), { ...options, base: Btf.parse(bytesOf(distilled), { name: '.BTF.base' }) });
+  return options.base === undefined ? split : Btf.parse(relocateBtf(split, options.base), options);
 }
 
 /** The .BTF.ext of an ELF file, null where it has none; `btf` is what {@link btfFromElf} gave. */

@@ -1,12 +1,15 @@
 export { Btf, type BtfOptions } from './btf.ts';
 export { BtfBuilder, type BtfEncodeOptions, type BtfNewType } from './builder.ts';
 export { kindName } from './decode.ts';
+export { dedupBtf, type DedupedBtf } from './dedup.ts';
+export { distillBase, type DistilledBtf } from './distill.ts';
 export { swapBtf, swapBtfExt } from './endian.ts';
 export { parseBtfExt, type BtfExt, type BtfExtSection, type CoreRelo, type CoreReloSection } from './ext.ts';
 export { fixupDatasecs } from './fixup.ts';
 export { btfExtFromElf, btfFromElf } from './from-elf.ts';
 export type { BtfHeader } from './header.ts';
 export { lineAt, linesOf, type LineRecord, type SourceLine } from './line.ts';
+export { relocateBtf } from './relocate.ts';
 export {
   alignOf,
   isPacked,

@@ -41,6 +41,13 @@ const table = [
   { output: 'fixtures/core/guarded.bpf.o', source: 'fixtures/core/guarded.bpf.c', target: 'bpf', flags: ['-w'] },
   { output: 'fixtures/core/kernel-old.o', source: 'fixtures/core/kernel.c', target: 'bpf', flags: [] },
   { output: 'fixtures/core/kernel-new.o', source: 'fixtures/core/kernel.c', target: 'bpf', flags: ['-DNEW'] },
+  // Three units with types in common, for deduplication.
+  ...['one', 'two', 'three'].map((unit) => ({
+    output: `fixtures/dedup/${unit}.o`,
+    source: `fixtures/src/dedup/${unit}.c`,
+    target: 'bpf',
+    flags: [],
+  })),
 ];
 
 /** Paths in BTF and symbol names must not tell where the tree lies. */

@@ -2,7 +2,7 @@ import t from 'tap';
 import { fromHex, notesOf, parseElf, parseNotes, relocationsOf, SHF, SHT, toUtf8, type ElfFile } from '../../src/elf/index.ts';
 import type { RawbpfError } from '../../src/error.ts';
 import { fixture } from '../fixture.ts';
-import { checkSurvey, flips, mutations, prefixes, survey } from '../hostile.ts';
+import { checkSurvey, cpuMs, flips, mutations, prefixes, survey } from '../hostile.ts';
 import { makeElf, makeSymbols, type HeaderPatch } from './make.ts';
 
 const plain = (patches: readonly HeaderPatch[]): Uint8Array =>
@@ -220,9 +220,9 @@ t.test('thousands of names that are tails of one long string are not all decoded
       ],
     }),
   );
-  const start = performance.now();
+  const start = cpuMs();
   t.throws(() => elf.symbols, { code: 'E_ELF_STRING' });
-  t.ok(performance.now() - start < 1000);
+  t.ok(cpuMs() - start < 1000);
   t.end();
 });
 
@@ -245,7 +245,7 @@ t.test('damaged files give a value or a typed error', (t) => {
     checkSurvey(t, `${name} prefixes`, survey(prefixes(bytes, 13), read));
     // The file header, and the section headers with the symbols before them.
     checkSurvey(t, `${name} flips`, survey(flips(bytes, 0, 64), read));
-    checkSurvey(t, `${name} flips at the end`, survey(flips(bytes, bytes.length - 21 * 64), read));
+    checkSurvey(t, `${name} flips at the end`, survey(flips(bytes, bytes.length - 21 * 64, bytes.length, 5), read));
     checkSurvey(t, `${name} mutations`, survey(mutations(bytes, 600, 1), read));
   }
   const small = fixture('nobtf.bpf.o');

@@ -1,5 +1,15 @@
 import t from 'tap';
-import { Btf, BtfBuilder, dedupBtf, distillBase, lineAt, parseBtfExt, relocateBtf, type BtfNewType } from '../../src/btf/index.ts';
+import {
+  Btf,
+  BtfBuilder,
+  dedupBtf,
+  distillBase,
+  lineAt,
+  parseBtfExt,
+  relocateBtf,
+  type BtfExt,
+  type BtfNewType,
+} from '../../src/btf/index.ts';
 import { encodeSections } from '../../src/btf/encode.ts';
 import { remapBtfExt } from '../../src/btf/ext-remap.ts';
 import { TypeTable } from '../../src/btf/table.ts';

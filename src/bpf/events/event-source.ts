@@ -55,18 +55,19 @@ export abstract class EventSource {
 
   /**
    * Calls `onRecord` for every record, in turns of bounded length from the event loop; `onBatchEnd` after each turn that
-   * had any. The cursor is lent: it reads the kernel's memory and expires when the callback returns. A callback that
-   * throws has had its record; the exception surfaces as an uncaught one and reading goes on.
+   * had any. The cursor is lent for the time of the callback: it reads the kernel's memory, is moved to the next record
+   * then, and expires at the end of the turn. A callback that throws has had its record; the exception surfaces as an
+   * uncaught one and reading goes on.
    */
   start(onRecord: (record: RecordCursor) => void, onBatchEnd?: () => void): void {
     const cursor = new RecordCursor(new DataView(new ArrayBuffer(0)));
-    this.startUnsafe((view, offset, length) => {
-      try {
-        onRecord(cursor.lend(view, offset, length));
-      } finally {
+    this.startUnsafe(
+      (view, offset, length) => onRecord(cursor.lend(view, offset, length)),
+      () => {
         cursor.expire();
-      }
-    }, onBatchEnd);
+        onBatchEnd?.();
+      },
+    );
   }
 
   /** As {@link start}, with raw memory and no checks: for generated decoders. See {@link UnsafeVisitor} for the rules. */
@@ -121,39 +122,57 @@ export abstract class EventSource {
 
   /**
    * Copies of all records, as they come. While the consumer is busy at most `maxQueued` copies wait in memory; then the
-   * kernel's buffer fills up, and what does not fit there is lost (and counted by the program or the kernel).
+   * kernel's buffer fills up, and what does not fit there is lost (and counted by the program or the kernel). Leaving the
+   * loop stops the reader; close() ends the loop after the copies that wait.
    */
-  async *records(options: RecordsOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+  records(options: RecordsOptions = {}): AsyncIterableIterator<Uint8Array> {
     const maxQueued = options.maxQueued ?? 4096;
     let queue: Uint8Array[] = [];
-    let notify: (() => void) | null = null;
-    const wake = (): void => {
-      notify?.();
-      notify = null;
+    let next = 0;
+    let waiting: ((result: IteratorResult<Uint8Array, undefined>) => void) | null = null;
+    const settle = (): void => {
+      if (waiting === null) return;
+      const record = queue[next];
+      if (record === undefined && this.#running) return;
+      const resolve = waiting;
+      waiting = null;
+      if (record !== undefined) next++;
+      resolve(record === undefined ? { value: undefined, done: true } : { value: record, done: false });
     };
-    this.#waiting.add(wake);
+    this.#waiting.add(settle);
     this.start((record) => {
       queue.push(record.bytesCopy());
       if (queue.length >= maxQueued) this.pause();
-    }, wake);
-    try {
-      for (;;) {
-        const batch = queue;
+    }, settle);
+    return {
+      next: () => {
+        const record = queue[next];
+        if (record !== undefined) {
+          next++;
+          return Promise.resolve({ value: record, done: false });
+        }
         queue = [];
-        yield* batch;
-        if (queue.length > 0) continue;
-        if (this.#closed || !this.#running) return;
-        const more = new Promise<void>((resolve) => (notify = resolve));
+        next = 0;
+        if (!this.#running) return Promise.resolve({ value: undefined, done: true });
         this.resume();
-        await more;
-      }
-    } finally {
-      this.#waiting.delete(wake);
-      this.stop();
-    }
+        if (waiting !== null)
+          throw new UsageError({ code: 'E_CONCURRENT_NEXT', what: 'the last record has not come yet', next: 'await each next()' });
+        return new Promise((resolve) => (waiting = resolve));
+      },
+      return: () => {
+        this.#waiting.delete(settle);
+        this.stop();
+        queue = [];
+        settle();
+        return Promise.resolve({ value: undefined, done: true });
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
   }
 
-  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array> {
     return this.records();
   }
 

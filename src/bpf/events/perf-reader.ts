@@ -148,13 +148,15 @@ export class PerfReader extends EventSource implements Pollable {
 
   turn(): TurnResult {
     const visitor = this.#visitor;
+    // Kept from before the turn: a callback that closes the reader still has the end of its batch.
+    const onBatchEnd = this.#onBatchEnd;
     if (visitor === null || this.#inTurn) return 'idle';
     const before = this.#counts[0] as number;
     try {
       const until = this.#ringOptions.timed ? Number(process.hrtime.bigint()) - this.#orderWindowMs * 1e6 : Infinity;
       return this.#drain(visitor, this.#turnRecords, performance.now() + this.#turnMs, until);
     } finally {
-      if ((this.#counts[0] as number) !== before) this.#onBatchEnd?.();
+      if ((this.#counts[0] as number) !== before) onBatchEnd?.();
     }
   }
 

@@ -11,19 +11,18 @@ import { EventSource, type EventCounters, type UnsafeVisitor } from './event-sou
 export interface RingbufReaderOptions {
   /** Most records of one turn of the event loop; 8192. */
   readonly turnRecords?: number;
-  /** Most milliseconds of one turn, looked at every 128 records; 8. */
+  /** Most milliseconds of one turn, looked at every 16 KiB; 8. */
   readonly turnMs?: number;
   /** Looks at the buffer this often whether or not the kernel wakes us, for programs that pass BPF_RB_NO_WAKEUP; 0 for never, the default. */
   readonly pollIntervalMs?: number;
 }
 
-// include/uapi/linux/bpf.h: the bits of a record's length, and the header's size.
-const busyOrDiscard = 0xc0000000 | 0;
+// include/uapi/linux/bpf.h: a record's header is its length, whose top bit (the sign) is BUSY and the next DISCARD; 8 bytes.
 const discardBit = 0x40000000;
 const lengthMask = 0x3fffffff;
 const headerSize = 8;
-/** Records between looks at the clock. */
-const clockMask = 127;
+/** Most bytes between two publications of the position: at least every 1/8 of the ring, so that producers get room while callbacks run. */
+const maxUnpublished = 16 * 1024;
 
 /**
  * Reads a BPF_MAP_TYPE_RINGBUF in place (kernel/bpf/ringbuf.c, Documentation/bpf/ringbuf.rst): the positions and the
@@ -44,7 +43,7 @@ export class RingbufReader extends EventSource implements Pollable {
   readonly #view: DataView;
   readonly #dataStart: number;
   readonly #mask: number;
-  /** Bytes after which the position is published in the middle of a turn: producers get room while callbacks run. */
+  /** Bytes after which the position is published, and the clock looked at, in the middle of a turn. */
   readonly #publishEvery: number;
   readonly #turnRecords: number;
   readonly #turnMs: number;
@@ -57,8 +56,9 @@ export class RingbufReader extends EventSource implements Pollable {
   #visitor: UnsafeVisitor | null = null;
   #onBatchEnd: (() => void) | null = null;
   #inTurn = false;
-  /** Received, bytes, discarded: kept as they happen, so that a callback sees them exact. */
-  readonly #counts = new Float64Array(3);
+  /** Received, bytes, discarded: before this turn (bytes: before the published position), and since. */
+  readonly #totals = new Float64Array(3);
+  readonly #recent = new Int32Array(3);
 
   /** `maxEntries` is the map's: the size of the data in bytes. The descriptor is duplicated; the caller keeps its own. */
   constructor(sys: Sys, mapFd: number, maxEntries: number, options: RingbufReaderOptions = {}) {
@@ -100,14 +100,14 @@ export class RingbufReader extends EventSource implements Pollable {
     this.#view = new DataView(this.#producer.buffer);
     this.#dataStart = page;
     this.#mask = maxEntries - 1;
-    this.#publishEvery = maxEntries / 8;
+    this.#publishEvery = Math.min(maxEntries / 8, maxUnpublished);
     // A pinned or inherited map may have been read before: its position is where it is.
     this.#published = Atomics.load(this.#consumerPosition, 0);
   }
 
   get counters(): EventCounters {
-    const [received = 0, bytes = 0, discarded = 0] = this.#counts;
-    return { received, bytes, discarded, lost: null };
+    const count = (i: number): number => (this.#totals[i] as number) + (this.#recent[i] as number);
+    return { received: count(0), bytes: count(1), discarded: count(2), lost: null };
   }
 
   /** Bytes that producers have reserved and this reader has not consumed, headers included. */
@@ -126,22 +126,28 @@ export class RingbufReader extends EventSource implements Pollable {
    */
   drainUnsafe(visitor: UnsafeVisitor, maxRecords: number = Infinity): number {
     if (this.closed || this.#inTurn) return 0;
-    const before = this.#counts[0] as number;
-    this.#drain(visitor, maxRecords, Infinity);
-    return (this.#counts[0] as number) - before;
+    const before = this.#received();
+    this.#drain(visitor, Math.min(maxRecords, 0x7fffffff), Infinity);
+    return this.#received() - before;
   }
 
   turn(): TurnResult {
     const visitor = this.#visitor;
+    // Kept from before the turn: a callback that closes the reader still has the end of its batch.
+    const onBatchEnd = this.#onBatchEnd;
     if (visitor === null || this.#inTurn) return 'idle';
-    const before = this.#counts[0] as number;
+    const before = this.#received();
     try {
       return this.#drain(visitor, this.#turnRecords, performance.now() + this.#turnMs);
     } finally {
-      if ((this.#counts[0] as number) !== before) this.#onBatchEnd?.();
+      if (this.#received() !== before) onBatchEnd?.();
     }
   }
 
+  /**
+   * The loop over records. All arithmetic is on 32-bit integers: the low words of the positions are enough, for a ring has
+   * at most 2^31 bytes. The counts of the loop are kept where a callback can see them.
+   */
   #drain(visitor: UnsafeVisitor, maxRecords: number, deadline: number): TurnResult {
     const words = this.#words;
     const view = this.#view;
@@ -149,50 +155,46 @@ export class RingbufReader extends EventSource implements Pollable {
     const start = this.#dataStart;
     const acquire = this.#acquire;
     const publishEvery = this.#publishEvery;
-    // The low 32 bits of the position are all that arithmetic needs: a ring is at most 2^31 bytes.
+    const recent = this.#recent;
     let low = Number(BigInt.asIntN(32, this.#published)) | 0;
-    const counts = this.#counts;
-    let records = 0;
+    let received = 0;
+    let bytes = 0;
     let ahead = 0;
     let result: TurnResult = 'more';
     this.#inTurn = true;
     this.#halted = false;
     try {
       drain: for (;;) {
-        let available = ((acquire ? Atomics.load(words, 0) : (words[0] as number)) - low) >>> 0;
-        while (available > 0) {
+        const end = acquire ? Atomics.load(words, 0) : (words[0] as number);
+        while (low !== end) {
           const offset = start + (low & mask);
           const header = acquire ? Atomics.load(words, offset >>> 2) : (words[offset >>> 2] as number);
-          let length = header;
-          if ((header & busyOrDiscard) !== 0) {
-            if (header < 0) {
-              // BUSY: a producer is still writing. The last look at the header must come after the position was published.
-              if (ahead !== 0) break;
-              result = 'stuck';
-              break drain;
-            }
-            length = header & lengthMask;
+          // BUSY: a producer is still writing. The last look at the header must come after the position was published.
+          if (header < 0) {
+            if (ahead !== 0) break;
+            result = 'stuck';
+            break drain;
           }
+          const length = header & lengthMask;
           const step = (length + headerSize + 7) & ~7;
-          if (step > available) this.#corrupt(length, available);
+          if (step >>> 0 > (end - low) >>> 0) this.#corrupt(length, (end - low) >>> 0);
           low = (low + step) | 0;
           ahead += step;
-          available -= step;
           if ((header & discardBit) === 0) {
-            counts[0] = (counts[0] as number) + 1;
-            counts[1] = (counts[1] as number) + length;
+            recent[0] = ++received;
+            recent[1] = bytes += length;
             visitor(view, offset + headerSize, length);
-          } else counts[2] = (counts[2] as number) + 1;
-          if (ahead >= publishEvery) {
-            this.#publish(ahead);
-            ahead = 0;
-          }
+          } else recent[2] = (recent[2] as number) + 1;
           if (this.#halted) {
             result = 'idle';
             break drain;
           }
-          if (++records >= maxRecords) break drain;
-          if ((records & clockMask) === 0 && deadline !== Infinity && performance.now() >= deadline) break drain;
+          if (received >= maxRecords) break drain;
+          if (ahead >= publishEvery) {
+            this.#publish(ahead);
+            ahead = bytes = 0;
+            if (performance.now() >= deadline) break drain;
+          }
         }
         if (ahead === 0) {
           result = 'idle';
@@ -200,11 +202,15 @@ export class RingbufReader extends EventSource implements Pollable {
         }
         // The kernel wakes us only for a record at the published position (bpf_ringbuf_commit): publish, then look again.
         this.#publish(ahead);
-        ahead = 0;
+        ahead = bytes = 0;
       }
     } finally {
       this.#inTurn = false;
       if (ahead !== 0) this.#publish(ahead);
+      const totals = this.#totals;
+      totals[0] = (totals[0] as number) + received;
+      totals[2] = (totals[2] as number) + (recent[2] as number);
+      recent.fill(0);
     }
     return result;
   }
@@ -213,6 +219,12 @@ export class RingbufReader extends EventSource implements Pollable {
   #publish(bytes: number): void {
     this.#published += BigInt(bytes);
     Atomics.store(this.#consumerPosition, 0, this.#published);
+    this.#totals[1] = (this.#totals[1] as number) + (this.#recent[1] as number);
+    this.#recent[1] = 0;
+  }
+
+  #received(): number {
+    return (this.#totals[0] as number) + (this.#recent[0] as number);
   }
 
   #available(): number {

@@ -1,4 +1,4 @@
-import { BPF_FUNC, BPF_MAP_TYPE, BPF_PROG_TYPE } from '../../../src/bpf/uapi/index.ts';
+import { BPF_F, BPF_FUNC, BPF_MAP_TYPE, BPF_PROG_TYPE } from '../../../src/bpf/uapi/index.ts';
 import { bpf, bpfCall } from '../../../src/sys/bpf.ts';
 import { check } from '../../../src/sys/errno.ts';
 import { toCString } from '../../../src/bytes/text.ts';
@@ -66,11 +66,17 @@ const ldMapFd = (dst: number, fd: number): Line[] => [
   [0, 0, 0, 0, 0],
 ];
 
-/** Loads a program of type raw_tracepoint, which BPF_PROG_TEST_RUN runs with u64 arguments. */
-export function loadRawTracepoint(sys: Sys, lines: readonly Line[]): number {
+/** Loads a program, by default of type raw_tracepoint, which BPF_PROG_TEST_RUN runs with u64 arguments. */
+export function loadProgram(
+  sys: Sys,
+  lines: readonly Line[],
+  type: number = BPF_PROG_TYPE.BPF_PROG_TYPE_RAW_TRACEPOINT,
+  flags: number = 0,
+): number {
   const code = assemble(lines);
   const values = {
-    prog_type: BPF_PROG_TYPE.BPF_PROG_TYPE_RAW_TRACEPOINT,
+    prog_type: type,
+    prog_flags: flags,
     insns: code,
     insn_cnt: code.length / 8,
     license: toCString('GPL'),
@@ -124,7 +130,7 @@ export function ringbufProducer(sys: Sys, maxEntries: number, recordSize = 64): 
     [CALL, 0, 0, 0, BPF_FUNC.BPF_FUNC_ringbuf_submit],
     'next',
   ];
-  const progFd = loadRawTracepoint(sys, loop(body));
+  const progFd = loadProgram(sys, loop(body));
   return {
     mapFd,
     progFd,
@@ -135,6 +141,33 @@ export function ringbufProducer(sys: Sys, maxEntries: number, recordSize = 64): 
       sys.call('close', mapFd);
     },
   };
+}
+
+/**
+ * A program that leaves a record of 16 bytes BUSY for as long as reading user memory at args[0] takes: a sleepable one,
+ * which copies from there into the record. Run it with testRun().
+ */
+export function loadBusyProgram(sys: Sys, mapFd: number): number {
+  const lines: Line[] = [
+    [MOV64_REG, 6, 1, 0, 0],
+    ...ldMapFd(1, mapFd),
+    [MOV64_IMM, 2, 0, 0, 16],
+    [MOV64_IMM, 3, 0, 0, 0],
+    [CALL, 0, 0, 0, BPF_FUNC.BPF_FUNC_ringbuf_reserve],
+    [JEQ_IMM, 0, 0, 'out', 0],
+    [MOV64_REG, 7, 0, 0, 0],
+    [MOV64_REG, 1, 7, 0, 0],
+    [MOV64_IMM, 2, 0, 0, 16],
+    [LDX_DW, 3, 6, 0, 0],
+    [CALL, 0, 0, 0, BPF_FUNC.BPF_FUNC_copy_from_user],
+    [MOV64_REG, 1, 7, 0, 0],
+    [MOV64_IMM, 2, 0, 0, 0],
+    [CALL, 0, 0, 0, BPF_FUNC.BPF_FUNC_ringbuf_submit],
+    'out',
+    [MOV64_IMM, 0, 0, 0, 0],
+    [EXIT, 0, 0, 0, 0],
+  ];
+  return loadProgram(sys, lines, BPF_PROG_TYPE.BPF_PROG_TYPE_SYSCALL, BPF_F.BPF_F_SLEEPABLE);
 }
 
 /**
@@ -168,7 +201,7 @@ export function perfProducer(sys: Sys, recordSize = 60): Producer {
     [ADD64_IMM, 9, 0, 0, 1],
     'next',
   ];
-  const progFd = loadRawTracepoint(sys, [...zeroed, ...loop(body)]);
+  const progFd = loadProgram(sys, [...zeroed, ...loop(body)]);
   return {
     mapFd,
     progFd,

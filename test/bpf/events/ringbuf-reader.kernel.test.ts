@@ -195,6 +195,62 @@ void t.test('programs that never wake: pollIntervalMs', async (test) => {
   producer.close();
 });
 
+void t.test('a record left BUSY for a second is waited for and costs little', async (test) => {
+  const producer = ringbufProducer(sys, 65536);
+  const reader = new RingbufReader(sys, producer.mapFd, producer.maxEntries);
+  const seen: [number, length: number, at: number][] = [];
+  producer.run(1, 1);
+  reader.start((record) => seen.push([record.u32(0), record.length, performance.now()]));
+  const file = fileURLToPath(new URL('busy-child.js', import.meta.url));
+  const run = spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'inherit', producer.mapFd] });
+  const said = (text: string): Promise<void> =>
+    new Promise((resolve) => run.stdout?.on('data', (data: Buffer) => String(data).includes(text) && resolve()));
+  const done = said('done');
+  await said('busy');
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  test.equal(producer.run(2, 10, { flags: BPF_RINGBUF.BPF_RB_FORCE_WAKEUP }), 10, 'others go on behind it');
+  const cpu = process.cpuUsage();
+  const started = performance.now();
+  await done;
+  const used = process.cpuUsage(cpu);
+  const waited = performance.now() - started;
+  test.ok(waited > 500, `${waited.toFixed(0)} ms`);
+  const share = (used.user + used.system) / 1000 / waited;
+  test.ok(share < 0.05, `${(share * 100).toFixed(1)} % of a CPU`);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  test.same(
+    seen.map(([number, length]) => [number, length]),
+    [[1, 64], [0, 16], ...Array.from({ length: 10 }, (_, i) => [2 + i, 64])],
+    'all of them, in the order in which they were reserved',
+  );
+  reader.close();
+  producer.close();
+});
+
+void t.test('2^33 bytes through a ring of 256 KiB: nothing lost, nothing twice', async (test) => {
+  const ringSize = 256 * 1024;
+  const recordSize = 4088;
+  const producer = ringbufProducer(sys, ringSize, recordSize);
+  const reader = new RingbufReader(sys, producer.mapFd, ringSize);
+  let expected = 0;
+  let wrong = 0;
+  reader.startUnsafe((view, offset, length) => {
+    if (view.getUint32(offset, true) !== expected++ || length !== recordSize) wrong++;
+  });
+  const records = 2 ** 33 / (recordSize + 8) + 1000;
+  let sent = 0;
+  while (sent < records) {
+    sent += producer.run(sent, 60);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  while (reader.pendingBytes > 0) await new Promise((resolve) => setImmediate(resolve));
+  test.equal(wrong, 0);
+  test.equal(expected, sent);
+  test.same(reader.counters, { received: sent, bytes: sent * recordSize, discarded: 0, lost: null });
+  reader.close();
+  producer.close();
+});
+
 void t.test('a reader takes over where another stopped', async (test) => {
   const producer = ringbufProducer(sys, 65536);
   const first = new RingbufReader(sys, producer.mapFd, producer.maxEntries);

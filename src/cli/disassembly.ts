@@ -1,4 +1,4 @@
-import { disassemble } from './disassemble-stub.ts';
+import { disassemble } from '../bpf/insn/index.ts';
 import type { InsnRelocation, ObjectSpec, ProgramSpec } from '../bpf/object/index.ts';
 import { coreKindName } from '../btf/core/kinds.ts';
 import { formatSpec, parseSpec } from '../btf/core/spec.ts';
@@ -15,11 +15,13 @@ export function programText(spec: ObjectSpec, program: ProgramSpec): string {
       lines.set(line.insnOffset / 8 - program.sectionInsn, `${line.file.split('/').at(-1) ?? ''}:${line.line}: ${line.text.trim()}`);
     }
   }
-  return disassemble(program.insns)
-    .map(({ slot, text }) => {
-      const source = lines.get(slot);
-      const note = notes.get(slot);
-      return `${source === undefined ? '' : `; ${printable(source)}\n`}${String(slot).padStart(6)}:  ${text}${note === undefined ? '' : `    <${printable(note)}>`}\n`;
+  const functions = new Map(
+    (spec.code.get(program.sectionIndex)?.functions ?? []).map((each) => [each.insn - program.sectionInsn, each.name]),
+  );
+  return disassemble(program.insns, { symbols: notes, lines, functions })
+    .map(({ slot, text, comment, line }) => {
+      const source = line === null ? '' : `; ${printable(line)}\n`;
+      return `${source}${String(slot).padStart(6)}:  ${text}${comment === null ? '' : `    <${printable(comment)}>`}\n`;
     })
     .join('');
 }

@@ -4,7 +4,7 @@ import { fieldsOf, type Btf } from '../btf/index.ts';
 import { coreKindName } from '../btf/core/kinds.ts';
 import { formatSpec, parseSpec } from '../btf/core/spec.ts';
 import { Types } from '../btf/core/types.ts';
-import { typeText } from './type-text.ts';
+import { cDeclaration } from '../btf/declare/index.ts';
 import type { ElfFile } from '../elf/index.ts';
 import { programText } from './disassembly.ts';
 
@@ -62,7 +62,7 @@ export interface Inspection {
 /** Everything an object says, as plain data. */
 export function inspection(object: string, elf: ElfFile, spec: ObjectSpec, disasm: boolean): Inspection {
   const { btf } = spec;
-  const typeOf = (id: number): string => (btf === null || id === 0 ? '' : typeText(btf, id));
+  const typeOf = (id: number): string => (btf === null || id === 0 ? '' : cDeclaration(btf, id, ''));
   return {
     object,
     littleEndian: spec.littleEndian,

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { format } from 'node:util';
 
 /** The checkout's root, from build/test/support/. */
 export const root: string = fileURLToPath(new URL('../../../', import.meta.url));
@@ -71,11 +72,7 @@ export function compileExamples(all: readonly Example[], name: string): Map<Exam
 export async function runExample(file: string): Promise<string[]> {
   const lines: string[] = [];
   const log = console.log;
-  console.log = (...values: unknown[]) => {
-    lines.push(
-      values.map((value) => (typeof value === 'bigint' ? `${value}n` : typeof value === 'string' ? value : inspect(value))).join(' '),
-    );
-  };
+  console.log = (...values: unknown[]) => void lines.push(format(...values));
   try {
     await import(pathToFileURL(file).href);
   } finally {
@@ -90,12 +87,6 @@ export function expectedLines(code: string): (string | null)[] {
     .split('\n')
     .filter((line) => /^\s*console\.log\(/.test(line))
     .map((line) => /\);? \/\/ (.*)$/.exec(line)?.[1]?.trim() ?? null);
-}
-
-function inspect(value: unknown): string {
-  return typeof value === 'object' && value !== null
-    ? JSON.stringify(value, (_key, field: unknown) => (typeof field === 'bigint' ? `${field}n` : field))
-    : String(value);
 }
 
 function example(file: string, before: string, code: string): Example {

@@ -1,0 +1,13 @@
+import t from 'tap';
+import { compileExamples, examples, expectedLines, runExample } from './support/examples.ts';
+
+t.test('every example that needs no kernel compiles, runs and prints what its comments say', async (t) => {
+  const pure = examples().filter((each) => !each.needsKernel);
+  t.ok(pure.length > 0, 'there are examples');
+  for (const [each, file] of compileExamples(pure, 'pure')) {
+    const lines = await runExample(file);
+    const expected = expectedLines(each.code);
+    if (expected.every((line) => line !== null)) t.same(lines, expected, each.place);
+    else t.pass(each.place);
+  }
+});

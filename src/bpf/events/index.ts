@@ -1,0 +1,4 @@
+export { EventSource, type EventCounters, type RecordsOptions, type UnsafeVisitor } from './event-source.ts';
+export { PerfReader, type PerfReaderOptions } from './perf-reader.ts';
+export { RecordCursor } from './record-cursor.ts';
+export { RingbufReader, type RingbufReaderOptions } from './ringbuf-reader.ts';

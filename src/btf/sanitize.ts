@@ -64,7 +64,8 @@ function sanitizeType(btf: Btf, rewrite: BtfRewrite, id: number, features: BtfFe
       if (!features.datasec) toByte(rewrite, id);
       break;
     case BTF_KIND.DECL_TAG:
-      if (!features.declTag) toByte(rewrite, id);
+      // A tag of a variable has nothing to be of once that is an INT.
+      if (!features.declTag || !features.datasec) toByte(rewrite, id);
       break;
     case BTF_KIND.DATASEC:
       if (!features.datasec) datasecToStruct(btf, rewrite, id);
@@ -104,7 +105,7 @@ function toByte(rewrite: BtfRewrite, id: number): void {
 /** A STRUCT with a member for each variable, and a name that C would take. */
 function datasecToStruct(btf: Btf, rewrite: BtfRewrite, id: number): void {
   const section = btf.type(id) as BtfDatasec;
-  rewrite.setWord(id, 0, rewrite.addString(section.name.replaceAll(/[.?]/g, '_')));
+  rewrite.setWord(id, 0, rewrite.addString(section.name.replaceAll(/\W/g, '_')));
   rewrite.setWord(id, 1, infoWord(BTF_KIND.STRUCT, section.variables.length));
   section.variables.forEach((variable, i) => {
     const at = 3 + i * 3;

@@ -90,26 +90,30 @@ t.test('what cannot be relocated is said', (t) => {
     for (const type of types) builder.add(type);
     return Btf.parse(builder.encode());
   };
-  // `list` is held by value.
-  const list: BtfNewType = { kind: 'STRUCT', name: 'list', size: 16, members: [] };
+  const struct = (name: string, size: number): BtfNewType => ({ kind: 'STRUCT', name, size, members: [] });
   const without = Btf.parse(new BtfBuilder().encode());
   t.throws(() => relocateBtf(split, without), { code: 'E_BTF_RELOCATE', where: { name: 'int' }, why: /no such type/ });
-  t.throws(
-    () => relocateBtf(split, other([{ ...list, name: 'half' } as BtfNewType])),
-    { code: 'E_BTF_RELOCATE' },
-    'two of a name and size',
-  );
+  const twice = other([struct('list', 16), struct('half', 16)]);
+  t.throws(() => relocateBtf(split, twice), { code: 'E_BTF_RELOCATE', where: { name: 'half' }, why: /with the ids/ });
+  t.throws(() => relocateBtf(split, other([struct('list', 24)])), { where: { name: 'list' } }, 'held by value, of another size');
+  const grown = Btf.parse(relocateBtf(split, other([struct('list', 16), struct('half', 99)])), {
+    base: other([struct('list', 16), struct('half', 99)]),
+  });
+  t.ok(grown.typeCount > 0, 'of two of a name the size decides');
   t.throws(() => relocateBtf(Btf.parse(distilled.base), base), { code: 'E_BTF_BASE' });
   t.throws(() => distillBase(base), { code: 'E_BTF_BASE' });
   t.end();
 });
+
+function move(id: number): number {
+  return id === 0 ? 0 : id + 3;
+}
 
 /** The tour's BTF and .BTF.ext behind three equal types, so that every id moves when two of them go. */
 function behindDuplicates(): { btf: Btf; ext: Uint8Array } {
   const { btf, rawExt } = tour();
   const table = new TypeTable(btf);
   const own = Array.from({ length: btf.typeCount - 1 }, (_, i) => i + 1);
-  const move = (id: number): number => (id === 0 ? 0 : id + 3);
   for (const id of own) table.mapTypes(id, move);
   const float = new BtfBuilder();
   for (let i = 0; i < 3; i++) float.add({ kind: 'FLOAT', name: '', size: 4 });
@@ -145,17 +149,22 @@ t.test('.BTF.ext follows its BTF', (t) => {
   t.end();
 });
 
+function made(...types: BtfNewType[]): Btf {
+  const builder = new BtfBuilder();
+  for (const type of types) builder.add(type);
+  return Btf.parse(builder.encode());
+}
+
+function pointerTo(typeId: number): BtfNewType {
+  return { kind: 'PTR', name: '', typeId, attribute: false };
+}
+
 t.test('loops without a struct, ids and kinds that are none', (t) => {
-  const of = (...types: BtfNewType[]): Btf => {
-    const builder = new BtfBuilder();
-    for (const type of types) builder.add(type);
-    return Btf.parse(builder.encode());
-  };
-  const pointer = (typeId: number): BtfNewType => ({ kind: 'PTR', name: '', typeId, attribute: false });
-  t.throws(() => dedupBtf(of(pointer(2), pointer(1))), { code: 'E_BTF_LOOP' });
-  t.throws(() => dedupBtf(of(...Array.from({ length: 2000 }, (_, i) => pointer(i)).reverse())), { code: /E_BTF_LOOP/ });
-  t.throws(() => dedupBtf(of(pointer(7))), { code: 'E_BTF_TYPE_ID' });
+  t.throws(() => dedupBtf(made(pointerTo(2), pointerTo(1))), { code: 'E_BTF_LOOP' });
+  const chain = Array.from({ length: 2000 }, (_, i) => pointerTo(i + 2));
+  t.throws(() => dedupBtf(made(...chain, pointerTo(0))), { code: 'E_BTF_LOOP' });
+  t.throws(() => dedupBtf(made(pointerTo(7))), { code: 'E_BTF_TYPE_ID' });
   const typedef: BtfNewType = { kind: 'TYPEDEF', name: 'self', typeId: 1, attribute: false };
-  t.equal(dedup(of(typedef, { ...typedef, typeId: 2 })).typeCount, 2, 'Go makes loops through typedefs');
+  t.equal(dedup(made(typedef, { ...typedef, typeId: 2 })).typeCount, 2, 'Go makes loops through typedefs');
   t.end();
 });

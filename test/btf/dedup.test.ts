@@ -20,6 +20,16 @@ import { concatenated, unit } from './units.ts';
 
 const [one, two, three] = [unit('one'), unit('two'), unit('three')];
 
+function made(...types: BtfNewType[]): Btf {
+  const builder = new BtfBuilder();
+  for (const type of types) builder.add(type);
+  return Btf.parse(builder.encode());
+}
+
+function pointerTo(typeId: number): BtfNewType {
+  return { kind: 'PTR', name: '', typeId, attribute: false };
+}
+
 function dedup(btf: Btf): Btf {
   return Btf.parse(dedupBtf(btf).bytes, btf.base === null ? {} : { base: btf.base });
 }
@@ -84,22 +94,20 @@ t.test('what cannot be relocated is said', (t) => {
   const base = dedup(concatenated([one, two]));
   const distilled = distillBase(dedup(concatenated([three], { base })));
   const split = Btf.parse(distilled.split, { base: Btf.parse(distilled.base) });
-  const other = (types: BtfNewType[]): Btf => {
-    const builder = new BtfBuilder();
-    for (const id of ['int', 'long', '__ARRAY_SIZE_TYPE__', 'half', 'state']) builder.copy(base, idOf(base, id));
-    for (const type of types) builder.add(type);
-    return Btf.parse(builder.encode());
+  const other = (...structs: readonly [name: string, size: number][]): Btf => {
+    const plain = ['int', 'long', '__ARRAY_SIZE_TYPE__', 'state'].map((name) => base.type(idOf(base, name)) as BtfNewType);
+    return made(...plain, ...structs.map(([name, size]): BtfNewType => ({ kind: 'STRUCT', name, size, members: [] })));
   };
-  const struct = (name: string, size: number): BtfNewType => ({ kind: 'STRUCT', name, size, members: [] });
-  const without = Btf.parse(new BtfBuilder().encode());
-  t.throws(() => relocateBtf(split, without), { code: 'E_BTF_RELOCATE', where: { name: 'int' }, why: /no such type/ });
-  const twice = other([struct('list', 16), struct('half', 16)]);
-  t.throws(() => relocateBtf(split, twice), { code: 'E_BTF_RELOCATE', where: { name: 'half' }, why: /with the ids/ });
-  t.throws(() => relocateBtf(split, other([struct('list', 24)])), { where: { name: 'list' } }, 'held by value, of another size');
-  const grown = Btf.parse(relocateBtf(split, other([struct('list', 16), struct('half', 99)])), {
-    base: other([struct('list', 16), struct('half', 99)]),
-  });
-  t.ok(grown.typeCount > 0, 'of two of a name the size decides');
+  const refused = (to: Btf, name: string, why: RegExp): void => {
+    t.throws(() => relocateBtf(split, to), { code: 'E_BTF_RELOCATE', where: { name }, why });
+  };
+  refused(Btf.parse(new BtfBuilder().encode()), 'int', /no such type/);
+  refused(other(['list', 16]), 'half', /no such type/);
+  refused(other(['list', 16], ['half', 16], ['half', 16]), 'half', /with the ids/);
+  // `list` is held by value, `half` only pointed to.
+  refused(other(['list', 24], ['half', 16]), 'list', /no such type/);
+  t.ok(relocateBtf(split, other(['list', 16], ['half', 24])).length > 0, 'what is only pointed to may have grown');
+  t.ok(relocateBtf(split, other(['list', 16], ['half', 16], ['half', 99])).length > 0, 'of two of a name the size decides');
   t.throws(() => relocateBtf(Btf.parse(distilled.base), base), { code: 'E_BTF_BASE' });
   t.throws(() => distillBase(base), { code: 'E_BTF_BASE' });
   t.end();
@@ -148,16 +156,6 @@ t.test('.BTF.ext follows its BTF', (t) => {
   );
   t.end();
 });
-
-function made(...types: BtfNewType[]): Btf {
-  const builder = new BtfBuilder();
-  for (const type of types) builder.add(type);
-  return Btf.parse(builder.encode());
-}
-
-function pointerTo(typeId: number): BtfNewType {
-  return { kind: 'PTR', name: '', typeId, attribute: false };
-}
 
 t.test('loops without a struct, ids and kinds that are none', (t) => {
   t.throws(() => dedupBtf(made(pointerTo(2), pointerTo(1))), { code: 'E_BTF_LOOP' });

@@ -49,7 +49,7 @@ const objects = [
   'tour.bpf.o',
   'runtime.bpf.o',
   ...readdirSync(new URL('../../../fixtures/object/', import.meta.url))
-    .filter((file) => /\.bpf\.o$/.test(file))
+    .filter((file) => file.endsWith('.bpf.o'))
     .map((file) => `object/${file}`),
 ].filter((file) => btfFromElf(parseElf(fixture(file))) !== null);
 

@@ -53,7 +53,7 @@ export interface DedupedBtf {
  * import { Btf, BtfBuilder, dedupBtf } from 'rawbpf/btf';
  * const builder = new BtfBuilder();
  * for (let i = 0; i < 3; i++) builder.add({ kind: 'FLOAT', name: 'float', size: 4 });
- * console.log(Btf.parse(dedupBtf(Btf.parse(builder.encode())).bytes).typeCount); // 2: void and float
+ * console.log(Btf.parse(dedupBtf(Btf.parse(builder.encode())).bytes).typeCount); // 2
  */
 export function dedupBtf(btf: Btf, options: { readonly ext?: Uint8Array } = {}): DedupedBtf {
   const table = new TypeTable(btf);

@@ -12,6 +12,8 @@ export interface Example {
   /** Where it stands: `src/elf/file.ts:12`. */
   readonly place: string;
   readonly code: string;
+  /** ts is checked by the compiler, js only run. */
+  readonly language: 'ts' | 'js';
   /** It reaches for the kernel: run it as root. */
   readonly needsKernel: boolean;
 }
@@ -36,8 +38,9 @@ export function examples(): Example[] {
     } catch {
       continue;
     }
-    for (const match of text.matchAll(/^```(?:js|ts)\n([\s\S]*?)^```$/gm))
-      found.push(example(file, text.slice(0, match.index), match[1] ?? ''));
+    for (const match of text.matchAll(/^```(js|ts)\n([\s\S]*?)^```$/gm)) {
+      found.push(example(file, text.slice(0, match.index), match[2] ?? '', match[1] === 'js' ? 'js' : 'ts'));
+    }
   }
   return found;
 }
@@ -47,7 +50,9 @@ export function compileExamples(all: readonly Example[], name: string): Map<Exam
   const folder = path.join(root, 'build', 'examples', name);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const files = new Map(all.map((each) => [each, path.join(folder, `${each.place.replace(/\W+/g, '_')}.mts`)]));
+  const files = new Map(
+    all.map((each) => [each, path.join(folder, `${each.place.replace(/\W+/g, '_')}.${each.language === 'js' ? 'mjs' : 'mts'}`)]),
+  );
   // A pasted snippet is a module, and may leave out of sight what it is given.
   for (const [each, file] of files) writeFileSync(file, `${each.code}\nexport {};\n`);
   const options = [
@@ -63,7 +68,11 @@ export function compileExamples(all: readonly Example[], name: string): Map<Exam
     '--skipLibCheck',
   ];
   const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  const result = spawnSync(process.execPath, [tsc, '--ignoreConfig', ...options, ...files.values()], { cwd: root, encoding: 'utf8' });
+  const result = spawnSync(
+    process.execPath,
+    [tsc, '--ignoreConfig', ...options, ...[...files.values()].filter((file) => file.endsWith('.mts'))],
+    { cwd: root, encoding: 'utf8' },
+  );
   if (result.status !== 0) throw new Error(`examples do not compile:\n${result.stdout}${result.stderr}`);
   return new Map([...files].map(([each, file]) => [each, file.replace(/\.mts$/, '.mjs')]));
 }
@@ -89,11 +98,11 @@ export function expectedLines(code: string): (string | null)[] {
     .map((line) => /\);? \/\/ (.*)$/.exec(line)?.[1]?.trim() ?? null);
 }
 
-function example(file: string, before: string, code: string): Example {
+function example(file: string, before: string, code: string, language: Example['language'] = 'ts'): Example {
   const place = `${path.relative(root, file)}:${before.split('\n').length}`;
   const imports = [...code.matchAll(/from '([^']+)'/g)].map((match) => match[1] ?? '');
   const pure = imports.every((name) => /^rawbpf\/(elf|btf|insn|object)$/.test(name)) || !/Kernel|run|load|attach|Reader|Sys|sys/.test(code);
-  return { place, code, needsKernel: !pure };
+  return { place, code, language, needsKernel: !pure };
 }
 
 function filesIn(folder: string, ending: string): string[] {

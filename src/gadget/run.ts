@@ -1,15 +1,16 @@
 import { loadCollection } from '../bpf/collection/load.ts';
 import type { Collection } from '../bpf/collection/collection.ts';
 import type { UnsafeVisitor } from '../bpf/events/event-source.ts';
+import { namedMap } from '../bpf/collection/options.ts';
 import { Kernel } from '../bpf/kernel/kernel.ts';
 import { attachIter, type IterLink } from '../bpf/link/iter.ts';
 import { FormatError, UsageError } from '../error.ts';
 import { attachPrograms } from './attach.ts';
-import type { IteratorDeclaration, TracerDeclaration } from './contract.ts';
+import type { IteratorDeclaration } from './contract.ts';
 import type { DataSource } from './data-source.ts';
 import type { Gadget } from './gadget.ts';
 import { specToLoad } from './load-spec.ts';
-import { LostCounter } from './lost-counter.ts';
+import { LossCounter, type LossPlace } from './loss-counter.ts';
 import type { ParamValue } from './params.ts';
 import { openReader, type DrainableSource } from './reader.ts';
 import type { EventRecord } from './record.ts';
@@ -65,11 +66,8 @@ export interface RunResult {
   readonly counters: RunCounters;
 }
 
-interface Tracer {
-  readonly declaration: TracerDeclaration;
-  readonly source: DataSource;
+interface Tracer extends LossPlace {
   readonly reader: DrainableSource;
-  readonly lost: LostCounter;
   readonly record: EventRecord;
   readonly visitor: UnsafeVisitor;
 }
@@ -100,11 +98,13 @@ export class GadgetRun {
   #collection: Collection | null = null;
   #tracers: Tracer[] = [];
   #iterators: Iterator[] = [];
+  #losses: LossCounter | null = null;
   #received = 0;
   #delivered = 0;
   #ending: StopReason | null = null;
   /** No event is taken any more: the last one asked for has come, or a sink has failed. */
   #full = false;
+  #failure: { readonly error: unknown } | null = null;
   #final: RunCounters | null = null;
 
   constructor(gadget: Gadget, options: RunOptions = {}) {
@@ -196,13 +196,15 @@ export class GadgetRun {
     const collection = this.#loaded();
     for (const declaration of this.gadget.contract.tracers) {
       const source = this.#sourceOf(declaration.name);
-      const reader = openReader(collection.map(declaration.map));
-      const lost = new LostCounter(declaration.lostMap === null ? null : collection.map(declaration.lostMap), reader);
+      const spec = namedMap(this.gadget.spec, declaration.map);
+      const reader = openReader(collection.map(declaration.map), spec);
       const record = source.makeRecord();
       const visitor = this.#visitor(source, reader, record, sink);
-      this.#tracers.push({ declaration, source, reader, lost, record, visitor });
+      const map = declaration.lostMap === null ? null : collection.map(declaration.lostMap);
+      this.#tracers.push({ reader, map, record, visitor });
       reader.startUnsafe(visitor, () => this.#guard(() => sink.batchEnd?.()));
     }
+    this.#losses = new LossCounter(this.#tracers, collection);
   }
 
   /** What is called for every record: nothing in it allocates. */
@@ -301,13 +303,8 @@ export class GadgetRun {
   }
 
   #count(): RunCounters {
-    let lost: number | null = 0;
-    let discarded = 0;
-    for (const tracer of this.#tracers) {
-      const own = tracer.lost.read();
-      lost = own === null || lost === null ? null : lost + own;
-      discarded += tracer.reader.counters.discarded;
-    }
+    const discarded = this.#tracers.reduce((sum, { reader }) => sum + reader.counters.discarded, 0);
+    const lost = this.#losses === null ? 0 : this.#losses.read();
     return { received: this.#received, delivered: this.#delivered, lost, discarded };
   }
 
@@ -320,7 +317,7 @@ export class GadgetRun {
 
   #fail(error: unknown): void {
     this.#full = true;
-    this.#reject(error);
+    this.#failure ??= { error };
     this.#endSoon('error');
   }
 
@@ -340,9 +337,10 @@ export class GadgetRun {
     try {
       this.#letGo();
     } catch (error) {
-      this.#reject(error);
+      this.#failure ??= { error };
     }
-    this.#resolve({ reason: why, counters: this.counters });
+    if (this.#failure !== null) this.#reject(this.#failure.error);
+    else this.#resolve({ reason: why, counters: this.counters });
   }
 
   /** Detaches first, so that no event comes after the last look into the buffers; then counts, and closes. */

@@ -1,0 +1,47 @@
+import type { Collection } from '../bpf/collection/collection.ts';
+import type { EventSource } from '../bpf/events/event-source.ts';
+import type { BpfMap } from '../bpf/map/map.ts';
+
+/** The counter of losses in maps given as `void *`, which are not known apart. */
+const sharedCounter = 'gadget_lost_samples';
+
+/** What the lost events of one buffer are counted by. */
+export interface LossPlace {
+  /** The per-CPU map NAME_lost_samples; null in objects that do not count. */
+  readonly map: BpfMap | null;
+  readonly reader: EventSource;
+}
+
+/** Events that a gadget could not send: as its own counters say or, without those, the kernel. */
+export class LossCounter {
+  readonly #places: readonly LossPlace[];
+  readonly #shared: (() => bigint) | null;
+
+  constructor(places: readonly LossPlace[], collection: Collection) {
+    this.#places = places;
+    const hasShared = collection.spec.variables.some((variable) => variable.name === sharedCounter && collection.maps.has(variable.map));
+    const variable = hasShared ? collection.variable(sharedCounter) : null;
+    this.#shared = variable === null ? null : (): bigint => BigInt(variable.get() as bigint | number);
+  }
+
+  /** All since the beginning; null where nobody counts. Exact: counters are only read, never set back. */
+  read(): number | null {
+    let lost = 0;
+    for (const { map, reader } of this.#places) {
+      // What the kernel counted in a perf buffer is among what the gadget counted.
+      const own = map === null ? reader.counters.lost : sumOf(map);
+      if (own === null && this.#shared === null) return null;
+      lost += own ?? 0;
+    }
+    return lost + Number(this.#shared?.() ?? 0n);
+  }
+}
+
+/** Sum over all possible CPUs, offline ones too. */
+function sumOf(map: BpfMap): number {
+  let sum = 0n;
+  for (const value of map.lookupPerCpu(new Uint8Array(4)) ?? []) {
+    sum += new DataView(value.buffer, value.byteOffset, value.byteLength).getBigUint64(0, true);
+  }
+  return Number(sum);
+}

@@ -13,6 +13,25 @@ export type { Notice, NoticeListener } from './kernel/notice.ts';
 export type { TraceEvent, TraceListener } from './kernel/trace.ts';
 export { attachProgram, type AttachOptions } from './link/attach.ts';
 export type { LinkInfo } from './link/info.ts';
+export { attachCgroup, type CgroupOptions } from './link/cgroup.ts';
+export { attachKprobe, attachKsyscall, type KprobeOptions } from './link/kprobe.ts';
+export {
+  attachNetfilter,
+  attachNetkit,
+  attachNetns,
+  attachSockmap,
+  attachTcx,
+  attachXdp,
+  type Device,
+  type NetfilterOptions,
+  type TcxOptions,
+  type XdpMode,
+} from './link/net.ts';
+export { listLinks, openLinkById, openPinnedLink } from './link/open.ts';
+export { attachPerfEvent, type PerfEventName, type PerfEventOptions } from './link/perf-event.ts';
+export { attachUprobe, type UprobeOptions } from './link/uprobe.ts';
+export { listPrograms, openPinnedProgram, openProgramByFd, openProgramById } from './program/open.ts';
+export { enableStats } from './program/stats.ts';
 export { attachIter, IterLink, type IterOptions } from './link/iter.ts';
 export { KernelLink, LinkGroup, PerfEventLink, type BpfLink, type LinkKind } from './link/link.ts';
 export { attachTracepoint, listTracepoints, type TracepointOptions } from './link/tracepoint.ts';

@@ -191,11 +191,9 @@ function checkShape(kernel: Kernel, spec: MapSpec, map: MapShape, found: string)
     ['map_flags', spec.flags, flags],
     ['map_extra', spec.mapExtra, map.mapExtra],
   ];
-  const typeText = (field: string, value: number | bigint): string =>
-    field === 'type' ? (nameOf(BPF_MAP_TYPE, Number(value)) ?? String(value)) : String(value);
   const wrong = rows
     .filter(([, wanted, has]) => wanted !== has)
-    .map(([field, wanted, has]) => `${field} is ${typeText(field, has)}, the object wants ${typeText(field, wanted)}`);
+    .map(([field, wanted, has]) => `${field} is ${valueText(field, has)}, the object wants ${valueText(field, wanted)}`);
   if (wrong.length === 0) return;
   throw new UsageError({
     code: 'E_MAP_MISMATCH',
@@ -204,6 +202,10 @@ function checkShape(kernel: Kernel, spec: MapSpec, map: MapShape, found: string)
     why: wrong.join('; '),
     next: 'remove the old pin, or give a map of the same shape',
   });
+}
+
+function valueText(field: string, value: number | bigint): string {
+  return field === 'type' ? (nameOf(BPF_MAP_TYPE, Number(value)) ?? String(value)) : String(value);
 }
 
 function isBorrowed(world: MapWorld, spec: MapSpec): boolean {

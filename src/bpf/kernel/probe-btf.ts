@@ -14,7 +14,7 @@ export interface ProbeBtf {
 const info = (kind: keyof typeof BTF_KIND, count = 0): number => (BTF_KIND[kind] << 24) | count;
 /** A signed 32-bit int: name, info, size, encoding. */
 const int = (name: number): number[] => [name, info('INT'), 4, (1 << 24) | 32];
-const func = (linkage: number): number[] => [...int(1), 0, info('FUNC_PROTO', 1), 0, 5, 1, ...[7, info('FUNC', linkage), 2]];
+const func = (linkage: number): number[] => [...int(1), 0, info('FUNC_PROTO', 1), 0, 5, 1, 7, info('FUNC', linkage), 2];
 const datasec = [...int(0), 1, info('VAR'), 1, 0, 3, info('DATASEC', 1), 4, 2, 0, 4];
 
 export type ProbeBtfName =

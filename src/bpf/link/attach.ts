@@ -1,9 +1,11 @@
 import { UnsupportedError } from '../../error.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { attachIter } from './iter.ts';
+import { attachKprobe, attachKsyscall } from './kprobe.ts';
 import type { BpfLink } from './link.ts';
 import { attachTracepoint } from './tracepoint.ts';
 import { attachRawTracepoint, attachTracing } from './tracing.ts';
+import { attachUprobe } from './uprobe.ts';
 
 /** How {@link attachProgram} may be told more than the section says. */
 export interface AttachOptions {
@@ -11,6 +13,8 @@ export interface AttachOptions {
   readonly target?: string;
   /** What bpf_get_attach_cookie() answers in the program. */
   readonly cookie?: bigint;
+  /** For user-space probes: one process; all unless said. */
+  readonly pid?: number;
 }
 
 /**
@@ -36,6 +40,12 @@ export function attachProgram(program: BpfProgram, options: AttachOptions = {}):
       return attachTracing(program, target, { ...cookie, kind: 'lsm' });
     case 'iter':
       return attachIter(program, target);
+    case 'kprobe':
+      return attachKprobe(program, target, cookie);
+    case 'ksyscall':
+      return attachKsyscall(program, target, cookie);
+    case 'uprobe':
+      return attachUprobe(program, target, { ...cookie, ...(options.pid === undefined ? {} : { pid: options.pid }) });
     default:
       throw new UnsupportedError({
         code: 'E_ATTACH_KIND',

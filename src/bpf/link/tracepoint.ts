@@ -40,10 +40,7 @@ export function attachTracepoint(program: BpfProgram, tracepoint: string, option
 /** The kernel's number of a tracepoint `category/name`. */
 export function tracepointId(kernel: Kernel, tracepoint: string): number {
   const [category, name, ...rest] = tracepoint.split('/');
-  // The parts become a path: nothing in them may lead out of the events folder.
-  const plain = (part: string | undefined): part is string =>
-    part !== undefined && /^[\w:.-]+$/.test(part) && part !== '.' && part !== '..';
-  if (!plain(category) || !plain(name) || rest.length > 0) {
+  if (!isPlain(category) || !isPlain(name) || rest.length > 0) {
     throw new UsageError({ code: 'E_TRACEPOINT', what: 'not a tracepoint', where: { tracepoint }, next: 'write it as category/name' });
   }
   return withTracefs(kernel, (tracefs) => {
@@ -54,6 +51,11 @@ export function tracepointId(kernel: Kernel, tracepoint: string): number {
       throw missingTracepoint(tracefs, tracepoint, category, name);
     }
   });
+}
+
+/** The parts become a path: nothing in them may lead out of the events folder. */
+function isPlain(part: string | undefined): part is string {
+  return part !== undefined && /^[\w:.-]+$/.test(part) && part !== '.' && part !== '..';
 }
 
 /** Every tracepoint of the kernel, as `category/name`. */
@@ -77,7 +79,7 @@ function missingTracepoint(tracefs: FsAccess, tracepoint: string, category: stri
     // Without the list there are no suggestions.
   }
   const moved = known.filter((other) => other.endsWith(`/${name}`));
-  const near = [...new Set([...moved, ...suggest(tracepoint, known)])].slice(0, 3);
+  const near = moved.length > 0 ? moved.slice(0, 3) : suggest(tracepoint, known);
   const hasCategory = known.some((other) => other.startsWith(`${category}/`));
   return new UsageError({
     code: 'E_TRACEPOINT',

@@ -1,0 +1,73 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { STT } from '../../elf/constants.ts';
+import { parseElf } from '../../elf/file.ts';
+import { fileOffsetOf } from '../../elf/segment.ts';
+import type { ElfFile } from '../../elf/types.ts';
+import { UsageError } from '../../error.ts';
+import { didYouMean } from './suggest.ts';
+
+const architectureFolder: Readonly<Record<string, string>> = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
+
+/**
+ * The file that a name in a uprobe target means: a path as it is; `libc.so.6` by LD_LIBRARY_PATH and the usual library
+ * folders; anything else as a program by PATH and the usual folders. Throws E_BINARY where there is none.
+ */
+export function resolveBinary(name: string): string {
+  if (name.includes('/')) {
+    if (existsSync(name)) return name;
+    throw new UsageError({ code: 'E_BINARY', what: 'no such file', where: { path: name } });
+  }
+  const isLibrary = /\.so(\.|$)/.test(name);
+  const folders = isLibrary
+    ? libraryFolders()
+    : [...(process.env['PATH'] ?? '').split(':'), '/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
+  const found = folders
+    .filter((folder) => folder !== '')
+    .map((folder) => `${folder}/${name}`)
+    .find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  throw new UsageError({
+    code: 'E_BINARY',
+    what: isLibrary ? 'no such library' : 'no such program',
+    where: { name },
+    next: 'give its path',
+  });
+}
+
+function libraryFolders(): string[] {
+  const triplet = architectureFolder[process.arch] ?? '';
+  const usual = ['/usr/lib64', '/usr/lib', `/usr/lib/${triplet}`, `/lib/${triplet}`, '/lib64', '/lib', '/usr/local/lib'];
+  return [...(process.env['LD_LIBRARY_PATH'] ?? '').split(':'), ...usual];
+}
+
+/**
+ * The file offset of a function (`malloc`, `memcpy@GLIBC_2.14` with the version left out of the look-up) in an ELF file.
+ * Throws E_SYMBOL with suggestions where it has none.
+ */
+export function functionOffset(path: string, symbol: string): number {
+  const elf = parseElf(readFileSync(path));
+  const name = symbol.replace(/@.*$/, '');
+  for (const symbols of [elf.dynamicSymbols, elf.symbols]) {
+    for (const candidate of symbols) {
+      if (candidate.type !== STT.FUNC || candidate.value === 0n || candidate.sectionIndex === 0) continue;
+      if (candidate.name.replace(/@.*$/, '') !== name) continue;
+      const offset = fileOffsetOf(elf, candidate.value);
+      if (offset !== null) return offset;
+    }
+  }
+  const next = didYouMean(name, functionNames(elf));
+  throw new UsageError({
+    code: 'E_SYMBOL',
+    what: 'the file has no such function',
+    where: { path, function: symbol },
+    ...(next === null ? { why: 'its symbols may be stripped', next: 'give the offset in the file' } : { next }),
+  });
+}
+
+function functionNames(elf: ElfFile): Set<string> {
+  const names = new Set<string>();
+  for (const symbols of [elf.dynamicSymbols, elf.symbols]) {
+    for (const { type, name } of symbols) if (type === STT.FUNC && name !== '') names.add(name);
+  }
+  return names;
+}

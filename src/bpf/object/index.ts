@@ -4,6 +4,8 @@ export type * from './check/report.ts';
 export { LinkError } from './link/error.ts';
 export { linkObject, linkProgram } from './link/link.ts';
 export { LinkSession, type LinkOptions } from './link/session.ts';
+export { linkObjects, type LinkInput } from './static-link/link.ts';
+export { StaticLinkError } from './static-link/error.ts';
 export { openObject, type OpenOptions } from './open.ts';
 export { findSectionRule, sectionRules, type SectionMatch, type SectionRuleOptions } from './section-rule.ts';
 export type * from './linked.ts';

@@ -20,7 +20,11 @@ export function btfExtWords(bytes: Uint8Array, btf: Btf, part: keyof typeof plac
   const offset = cursor.seek(place).u32();
   const length = cursor.u32();
   if (length === 0) return [];
-  const inner = new Cursor(cursor.seek(headerLength + offset).take(length), { littleEndian: btf.littleEndian, structure: 'BTF.ext', code: 'E_BTF_EXT' });
+  const inner = new Cursor(cursor.seek(headerLength + offset).take(length), {
+    littleEndian: btf.littleEndian,
+    structure: 'BTF.ext',
+    code: 'E_BTF_EXT',
+  });
   const recordSize = inner.u32();
   const sections: ExtWords[] = [];
   while (inner.remaining > 0) {

@@ -28,12 +28,20 @@ export function addExt(input: InputObject, strings: StringPool): void {
     for (const info of btfExtWords(section.data, btf, shape.part)) {
       const target = input.sections.find(({ name }) => name === info.sectionName);
       if (target?.output === undefined || target.output === null) {
-        throw linkError('E_STATIC_LINK_BTF', { object: input.name, section: info.sectionName }, '.BTF.ext is about a section that is not there');
+        throw linkError(
+          'E_STATIC_LINK_BTF',
+          { object: input.name, section: info.sectionName },
+          '.BTF.ext is about a section that is not there',
+        );
       }
       const records = target.output[shape.part];
       if (records.recordSize === 0) records.recordSize = info.recordSize;
       if (records.recordSize !== info.recordSize) {
-        throw linkError('E_STATIC_LINK_BTF', { object: input.name, section: info.sectionName }, `records of .BTF.ext have ${info.recordSize} and ${records.recordSize} bytes`);
+        throw linkError(
+          'E_STATIC_LINK_BTF',
+          { object: input.name, section: info.sectionName },
+          `records of .BTF.ext have ${info.recordSize} and ${records.recordSize} bytes`,
+        );
       }
       for (const words of info.records) {
         words[0] = (words[0] as number) + target.offset;
@@ -47,13 +55,19 @@ export function addExt(input: InputObject, strings: StringPool): void {
 
 function mapped(input: InputObject, id: number): number {
   const newId = id === 0 ? 0 : input.typeMap[id];
-  if (newId === undefined || (newId === 0 && id !== 0)) throw linkError('E_STATIC_LINK_BTF', { object: input.name, id }, '.BTF.ext refers to a type that is left out');
+  if (newId === undefined || (newId === 0 && id !== 0))
+    throw linkError('E_STATIC_LINK_BTF', { object: input.name, id }, '.BTF.ext refers to a type that is left out');
   return newId;
 }
 
 /** Writes .BTF.ext; null where there is nothing to write. */
 export function encodeExt(sections: readonly OutputSection[], strings: StringPool, littleEndian: boolean): Uint8Array | null {
-  const parts = shapes.map(({ part }) => encodePart(sections.map((section) => [section.name, section[part]] as const), strings));
+  const parts = shapes.map(({ part }) =>
+    encodePart(
+      sections.map((section) => [section.name, section[part]] as const),
+      strings,
+    ),
+  );
   const total = parts.reduce((sum, words) => sum + words.length, 0);
   if (total === 0) return null;
   const headerWords = 8;
@@ -79,7 +93,8 @@ function encodePart(sections: readonly (readonly [name: string, records: OutputR
   const { recordSize } = first[1];
   const words = [recordSize];
   for (const [name, { recordSize: size, records }] of used) {
-    if (size !== recordSize) throw linkError('E_STATIC_LINK_BTF', { section: name }, `records of .BTF.ext have ${size} and ${recordSize} bytes`);
+    if (size !== recordSize)
+      throw linkError('E_STATIC_LINK_BTF', { section: name }, `records of .BTF.ext have ${size} and ${recordSize} bytes`);
     words.push(strings.add(name), records.length);
     for (const record of records) words.push(...record);
   }

@@ -51,11 +51,17 @@ const relocationTypes: readonly number[] = [R_BPF['64_64'], R_BPF['64_32'], R_BP
 /** Reads and checks an object; `bytes` must not change afterwards. */
 export function readInput(name: string, bytes: Uint8Array): InputObject {
   const elf = parseElf(bytes);
-  const bad = (why: string, where: Record<string, string | number> = {}) => linkError('E_STATIC_LINK_INPUT', { object: name, ...where }, why);
+  const bad = (why: string, where: Record<string, string | number> = {}) =>
+    linkError('E_STATIC_LINK_INPUT', { object: name, ...where }, why);
   if (elf.header.type !== ET.REL || elf.header.machine !== EM.BPF) throw bad('it is no relocatable BPF object');
-  const sections = elf.sections.map(
-    (section): InputSection => ({ name: section.name, elf: section, datasecId: 0, skipped: isIgnored(section), output: null, offset: 0 }),
-  );
+  const sections = elf.sections.map((section): InputSection => ({
+    name: section.name,
+    elf: section,
+    datasecId: 0,
+    skipped: isIgnored(section),
+    output: null,
+    offset: 0,
+  }));
   for (const { elf: section, skipped } of sections) {
     if (skipped || section === null) continue;
     const known = section.type === SHT.PROGBITS || section.type === SHT.NOBITS || section.type === SHT.REL || section.type === SHT.SYMTAB;
@@ -67,7 +73,16 @@ export function readInput(name: string, bytes: Uint8Array): InputObject {
   const btf = btfSection === undefined ? null : Btf.parse(btfSection.data, { name });
   const ext = extSection === undefined || btf === null ? null : parseBtfExt(extSection.data, btf);
   const relocations = readRelocations(elf, sections, bad);
-  const input = { name, elf, btf, ext, sections, relocations, symbolMap: new Int32Array(elf.symbols.length).fill(-1), typeMap: new Uint32Array(0) };
+  const input = {
+    name,
+    elf,
+    btf,
+    ext,
+    sections,
+    relocations,
+    symbolMap: new Int32Array(elf.symbols.length).fill(-1),
+    typeMap: new Uint32Array(0),
+  };
   if (btf !== null) matchDatasecs(btf, sections);
   return input;
 }
@@ -85,11 +100,15 @@ function isIgnored(section: ElfSection): boolean {
 function checkSymbols(elf: ElfFile, bad: Bad): void {
   for (const symbol of elf.symbols.slice(1)) {
     const where = { symbol: symbol.name, index: symbol.index };
-    if (symbol.binding !== STB.LOCAL && symbol.binding !== STB.GLOBAL && symbol.binding !== STB.WEAK) throw bad(`binding ${symbol.binding} is not known`, where);
-    if (symbol.visibility !== STV.DEFAULT && symbol.visibility !== STV.HIDDEN) throw bad(`visibility ${symbol.visibility} is not known`, where);
+    if (symbol.binding !== STB.LOCAL && symbol.binding !== STB.GLOBAL && symbol.binding !== STB.WEAK)
+      throw bad(`binding ${symbol.binding} is not known`, where);
+    if (symbol.visibility !== STV.DEFAULT && symbol.visibility !== STV.HIDDEN)
+      throw bad(`visibility ${symbol.visibility} is not known`, where);
     if (symbol.sectionIndex === SHN.UNDEF) {
-      if (symbol.type !== STT.NOTYPE || symbol.binding === STB.LOCAL || symbol.value !== 0n || symbol.size !== 0n) throw bad('it is a malformed extern', where);
-    } else if (symbol.sectionIndex < SHN.LORESERVE && symbol.sectionIndex >= elf.sections.length) throw bad(`section ${symbol.sectionIndex} does not exist`, where);
+      if (symbol.type !== STT.NOTYPE || symbol.binding === STB.LOCAL || symbol.value !== 0n || symbol.size !== 0n)
+        throw bad('it is a malformed extern', where);
+    } else if (symbol.sectionIndex < SHN.LORESERVE && symbol.sectionIndex >= elf.sections.length)
+      throw bad(`section ${symbol.sectionIndex} does not exist`, where);
     if (symbol.value > 0xffffffffn || symbol.size > 0xffffffffn) throw bad('its value or size is past any section', where);
   }
 }
@@ -102,14 +121,16 @@ function readRelocations(elf: ElfFile, sections: readonly InputSection[], bad: B
     if (target?.elf === undefined || target.elf === null) throw bad(`section ${table.elf.info} does not exist`, where);
     if (table.name !== `.rel${target.name}`) throw bad(`it is for section ${target.name}, and not named after it`, where);
     if (target.skipped) return [];
-    if (target.elf.type !== SHT.PROGBITS && target.elf.type !== SHT.NOBITS) throw bad(`it is for section ${target.name} of type ${target.elf.type}`, where);
+    if (target.elf.type !== SHT.PROGBITS && target.elf.type !== SHT.NOBITS)
+      throw bad(`it is for section ${target.name} of type ${target.elf.type}`, where);
     const isCode = (target.elf.flags & SHF.EXECINSTR) !== 0n;
     const records = relocationsOf(elf, table.elf);
     for (const [index, record] of records.entries()) {
       const place = { ...where, relocation: index };
       if (!relocationTypes.includes(record.type)) throw bad(`relocation type ${record.type} is not known`, place);
       if (record.symbolIndex === 0) throw bad('it has no symbol', place);
-      if (isCode ? record.offset % 8 !== 0 || record.offset + 8 > target.elf.size : record.offset >= target.elf.size) throw bad(`offset ${record.offset} is no place in section ${target.name}`, place);
+      if (isCode ? record.offset % 8 !== 0 || record.offset + 8 > target.elf.size : record.offset >= target.elf.size)
+        throw bad(`offset ${record.offset} is no place in section ${target.name}`, place);
     }
     return [{ table, target, records }];
   });
@@ -136,8 +157,15 @@ export function variableOffsets(input: InputObject, section: InputSection, datas
   return datasec.variables.map(({ typeId, offset }) => {
     const variable = btf?.type(typeId);
     if (variable?.kind !== 'VAR' || variable.linkage !== BTF_LINKAGE.GLOBAL) return offset;
-    const symbol = elf.symbols.find(({ name, type, sectionIndex }) => name === variable.name && type === STT.OBJECT && sectionIndex === section.elf?.index);
-    if (symbol === undefined) throw linkError('E_STATIC_LINK_BTF', { object: input.name, section: section.name, variable: variable.name }, 'there is no symbol for it');
+    const symbol = elf.symbols.find(
+      ({ name, type, sectionIndex }) => name === variable.name && type === STT.OBJECT && sectionIndex === section.elf?.index,
+    );
+    if (symbol === undefined)
+      throw linkError(
+        'E_STATIC_LINK_BTF',
+        { object: input.name, section: section.name, variable: variable.name },
+        'there is no symbol for it',
+      );
     return Number(symbol.value);
   });
 }

@@ -1,3 +1,5 @@
+import { Btf } from '../../../btf/btf.ts';
+import { dedupBtf } from '../../../btf/dedup.ts';
 import { SHF, SHT, STT } from '../../../elf/constants.ts';
 import { BPF_OPCODE } from '../../insn/opcodes.ts';
 import { linkError } from './error.ts';
@@ -44,7 +46,8 @@ class Linker {
   add(input: InputObject): void {
     const { littleEndian } = input.elf.header;
     this.#littleEndian ??= littleEndian;
-    if (this.#littleEndian !== littleEndian) throw linkError('E_STATIC_LINK_INPUT', { object: input.name }, 'its byte order is not that of the others');
+    if (this.#littleEndian !== littleEndian)
+      throw linkError('E_STATIC_LINK_INPUT', { object: input.name }, 'its byte order is not that of the others');
     const bytes = new Map<InputSection, Uint8Array>();
     for (const section of input.sections) {
       if (section.skipped || !isData(section)) continue;
@@ -64,8 +67,10 @@ class Linker {
       this.#types.addDatasecs(this.#sections);
       // Before the strings are written: it names sections.
       const ext = encodeExt(this.#sections, this.#types.strings, this.#littleEndian);
-      extra.push({ name: '.BTF', bytes: this.#types.encode(this.#littleEndian) });
-      if (ext !== null) extra.push({ name: '.BTF.ext', bytes: ext });
+      const btf = Btf.parse(this.#types.encode(this.#littleEndian), { name: 'output' });
+      const compact = dedupBtf(btf, ext === null ? {} : { ext });
+      extra.push({ name: '.BTF', bytes: compact.bytes });
+      if (compact.ext !== null) extra.push({ name: '.BTF.ext', bytes: compact.ext });
     }
     const sections = this.#sections.filter(({ index }) => index > 0).toSorted((a, b) => a.index - b.index);
     return writeElf({ littleEndian: this.#littleEndian, sections, symbols: this.#symbols.symbols, extra });
@@ -76,7 +81,8 @@ class Linker {
     section.output = output;
     if (section.elf === null) return null;
     if ((section.name === 'license' || section.name === 'version') && output.size > 0) {
-      if (!output.holds(section)) throw linkError('E_STATIC_LINK_SECTION', { object: input.name, section: section.name }, 'the objects do not agree about it');
+      if (!output.holds(section))
+        throw linkError('E_STATIC_LINK_SECTION', { object: input.name, section: section.name }, 'the objects do not agree about it');
       section.skipped = true;
       return null;
     }
@@ -115,7 +121,13 @@ class Linker {
       const source = input.elf.symbols[symbolIndex];
       if (source?.type !== STT.SECTION) continue;
       const moved = input.sections[source.sectionIndex]?.offset ?? 0;
-      if (code === undefined) throw linkError('E_STATIC_LINK_RELOCATION', where, 'relocations of data cannot be against a section', 'make what it points to global');
+      if (code === undefined)
+        throw linkError(
+          'E_STATIC_LINK_RELOCATION',
+          where,
+          'relocations of data cannot be against a section',
+          'make what it points to global',
+        );
       moveAddend(code, offset, moved, input.elf.header.littleEndian);
     }
   }

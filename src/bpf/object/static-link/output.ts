@@ -2,6 +2,11 @@ import { SHF, SHT } from '../../../elf/constants.ts';
 import { linkError } from './error.ts';
 import type { InputSection } from './input.ts';
 
+/** A page of the largest size there is; what BPF compilers ask for is 8. */
+const maxAlign = 65536;
+/** DATASEC sizes are 32 bits; maps and programs end long before. */
+const maxSize = 2 ** 30;
+
 /** Records of .BTF.ext for one section, as words. */
 export interface OutputRecords {
   recordSize: number;
@@ -58,11 +63,19 @@ export class OutputSection {
     if (elf === null) return new Uint8Array(0);
     const mismatch = (['type', 'flags', 'entsize'] as const).find((field) => this[field] !== elf[field]);
     if (mismatch !== undefined) {
-      throw linkError('E_STATIC_LINK_SECTION', { object, section: this.name, field: `sh_${mismatch}` }, `it is ${elf[mismatch]}, other objects have ${this[mismatch]}`);
+      throw linkError(
+        'E_STATIC_LINK_SECTION',
+        { object, section: this.name, field: `sh_${mismatch}` },
+        `it is ${elf[mismatch]}, other objects have ${this[mismatch]}`,
+      );
     }
+    const where = { object, section: this.name };
+    if (elf.addralign > maxAlign)
+      throw linkError('E_STATIC_LINK_SECTION', { ...where, field: 'sh_addralign' }, `${elf.addralign} is past any alignment`);
     this.align = Math.max(this.align, elf.addralign);
     section.offset = Math.ceil(this.size / this.align) * this.align;
     this.size = section.offset + elf.size;
+    if (this.size > maxSize) throw linkError('E_STATIC_LINK_SECTION', where, `${this.size} bytes are past any section`);
     const bytes = elf.data.slice();
     this.#parts.push({ offset: section.offset, bytes });
     return bytes;

@@ -66,7 +66,8 @@ export class SymbolTable {
       input.symbolMap[symbol.index] = this.#push(symbol, section);
       return;
     }
-    if (declarations === null) throw linkError('E_STATIC_LINK_BTF', where, 'the object has no BTF, which tells what global symbols are', 'compile with -g');
+    if (declarations === null)
+      throw linkError('E_STATIC_LINK_BTF', where, 'the object has no BTF, which tells what global symbols are', 'compile with -g');
     const declaration = declarations.find(symbol.name);
     if (declaration === null) throw linkError('E_STATIC_LINK_BTF', where, 'the BTF has no variable or function of this name');
     if (declaration === 'ambiguous') throw linkError('E_STATIC_LINK_BTF', where, 'the BTF has two variables or functions of this name');
@@ -80,7 +81,17 @@ export class SymbolTable {
       input.symbolMap[symbol.index] = index;
       const isWeak = symbol.binding === STB.WEAK;
       const output = section?.output ?? null;
-      this.globals.set(symbol.name, { index, name: symbol.name, section: output, isExtern, isWeak, declaration: ref, typeId: 0, refresh: true, variable: -1 });
+      this.globals.set(symbol.name, {
+        index,
+        name: symbol.name,
+        section: output,
+        isExtern,
+        isWeak,
+        declaration: ref,
+        typeId: 0,
+        refresh: true,
+        variable: -1,
+      });
       return;
     }
     input.symbolMap[symbol.index] = known.index;
@@ -91,7 +102,8 @@ export class SymbolTable {
   #resolve(known: GlobalSymbol, symbol: ElfSymbol, section: InputSection | null, ref: TypeRef, where: Record<string, string>): void {
     const isExtern = symbol.sectionIndex === SHN.UNDEF;
     const isWeak = symbol.binding === STB.WEAK;
-    if (!isExtern && !known.isExtern && !known.isWeak && !isWeak) throw linkError('E_STATIC_LINK_TWICE', where, 'two objects define it', 'make one of the definitions __weak');
+    if (!isExtern && !known.isExtern && !known.isWeak && !isWeak)
+      throw linkError('E_STATIC_LINK_TWICE', where, 'two objects define it', 'make one of the definitions __weak');
     const why = known.section?.name === '.maps' ? mapMismatch(known.declaration, ref) : typeMismatch(known.declaration, ref);
     if (why !== null) throw linkError('E_STATIC_LINK_TYPE', where, `objects disagree about it: ${why}`);
     const target = this.symbols[known.index] as OutputSymbol;

@@ -49,7 +49,8 @@ function mismatch(a: TypeRef, b: TypeRef, exact: boolean, budget: { left: number
     case 'FUNC':
     case 'VAR': {
       const other = second as typeof first;
-      if ((first.linkage === BTF_LINKAGE.STATIC) !== (other.linkage === BTF_LINKAGE.STATIC)) return `${said(first)} is static in one object`;
+      if ((first.linkage === BTF_LINKAGE.STATIC) !== (other.linkage === BTF_LINKAGE.STATIC))
+        return `${said(first)} is static in one object`;
       return deeper(first.typeId, other.typeId);
     }
     case 'STRUCT':
@@ -74,7 +75,8 @@ function memberMismatch(a: BtfComposite, b: BtfComposite, deeper: (a: number, b:
   for (const [i, member] of a.members.entries()) {
     const other = b.members[i];
     if (other === undefined || member.name !== other.name) return `member ${i} of ${said(a)} is ${member.name} and ${other?.name}`;
-    if (member.bitOffset !== other.bitOffset || member.bitSize !== other.bitSize) return `member ${member.name} of ${said(a)} is in two places`;
+    if (member.bitOffset !== other.bitOffset || member.bitSize !== other.bitSize)
+      return `member ${member.name} of ${said(a)} is in two places`;
     const why = deeper(member.typeId, other.typeId);
     if (why !== null) return why;
   }

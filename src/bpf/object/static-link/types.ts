@@ -28,7 +28,8 @@ export class TypeTable {
     this.#remap(input, first);
     for (const symbol of symbols.globals.values()) this.#refresh(input, btf, symbol);
     for (const section of input.sections) {
-      if (section.datasecId !== 0 && !section.skipped && section.output !== null) this.#addVariables(input, btf, section, section.output, symbols);
+      if (section.datasecId !== 0 && !section.skipped && section.output !== null)
+        this.#addVariables(input, btf, section, section.output, symbols);
     }
   }
 
@@ -37,7 +38,9 @@ export class TypeTable {
     for (const section of sections) {
       if (!section.hasBtf) continue;
       const variables = section.variables.flatMap(({ typeId, offset, size }) => [typeId, offset, size]);
-      this.#types.push(Uint32Array.of(this.strings.add(section.name), infoWord(BTF_KIND.DATASEC, section.variables.length), section.size, ...variables));
+      this.#types.push(
+        Uint32Array.of(this.strings.add(section.name), infoWord(BTF_KIND.DATASEC, section.variables.length), section.size, ...variables),
+      );
     }
   }
 
@@ -109,7 +112,8 @@ export class TypeTable {
       if (newId === 0) continue;
       const symbol = isGlobal(btf, typeId) ? symbols.globals.get(btf.nameOf(typeId)) : undefined;
       const where = { object: input.name, section: section.name, variable: btf.nameOf(typeId) };
-      if (symbol !== undefined && symbol.section !== output) throw linkError('E_STATIC_LINK_SECTION', where, `another object has it in section ${symbol.section?.name ?? externName}`);
+      if (symbol !== undefined && symbol.section !== output)
+        throw linkError('E_STATIC_LINK_SECTION', where, `another object has it in section ${symbol.section?.name ?? externName}`);
       if (symbol === undefined || symbol.variable < 0) {
         const count = output.variables.push({ typeId: newId, offset: section.offset + (offsets[i] as number), size });
         if (symbol !== undefined) symbol.variable = count - 1;

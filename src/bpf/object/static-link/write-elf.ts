@@ -30,7 +30,9 @@ export function writeElf(contents: ElfContents): Uint8Array {
   const { littleEndian, sections, extra } = contents;
   const names = new Names();
   // Local symbols come first, as the ELF specification wants them.
-  const order = [...contents.symbols.keys()].toSorted((a, b) => Number(isGlobal(contents.symbols[a])) - Number(isGlobal(contents.symbols[b])));
+  const order = [...contents.symbols.keys()].toSorted(
+    (a, b) => Number(isGlobal(contents.symbols[a])) - Number(isGlobal(contents.symbols[b])),
+  );
   const symbolIndex = new Map(order.map((from, to) => [from, to + 1]));
   const locals = order.filter((index) => !isGlobal(contents.symbols[index])).length;
 
@@ -39,7 +41,13 @@ export function writeElf(contents: ElfContents): Uint8Array {
     littleEndian,
   );
   const placed: Placed[] = [];
-  const add = (name: string, type: number, flags: bigint, bytes: Uint8Array, rest: { size?: number; link?: number; info?: number; align?: number; entsize?: number } = {}): void => {
+  const add = (
+    name: string,
+    type: number,
+    flags: bigint,
+    bytes: Uint8Array,
+    rest: { size?: number; link?: number; info?: number; align?: number; entsize?: number } = {},
+  ): void => {
     const align = rest.align ?? 1;
     const header: Field[] = [
       [4, names.add(name)],
@@ -62,9 +70,18 @@ export function writeElf(contents: ElfContents): Uint8Array {
         [8, offset],
         [8, (BigInt(symbolIndex.get(symbol) ?? 0) << 32n) | BigInt(type)],
       ]);
-      add(section.name, SHT.REL, section.flags, encode(fields, littleEndian), { link: 2, info: section.relocates?.index ?? 0, align: 8, entsize: 16 });
+      add(section.name, SHT.REL, section.flags, encode(fields, littleEndian), {
+        link: 2,
+        info: section.relocates?.index ?? 0,
+        align: 8,
+        entsize: 16,
+      });
     } else {
-      add(section.name, section.type, section.flags, section.bytes(), { size: section.size, align: section.align, entsize: section.entsize });
+      add(section.name, section.type, section.flags, section.bytes(), {
+        size: section.size,
+        align: section.align,
+        entsize: section.entsize,
+      });
     }
   }
   for (const { name, bytes } of extra) add(name, SHT.PROGBITS, 0n, bytes, { align: 8 });

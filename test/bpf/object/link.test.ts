@@ -11,7 +11,8 @@ function linked(spec: ObjectSpec, name: string): LinkedProgram {
 }
 
 t.test('maps and relocated programs are those of libbpf', async (t) => {
-  for (const [name, want] of Object.entries(expected())) {
+  const { linked: _, ...objects } = expected();
+  for (const [name, want] of Object.entries(objects)) {
     const spec = open(name, { strict: true });
     t.same(
       spec.maps.map((map) => ({

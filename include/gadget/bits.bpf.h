@@ -5,6 +5,8 @@
 #ifndef GADGET_BITS_BPF_H
 #define GADGET_BITS_BPF_H
 
+#include <bpf/bpf_helpers.h>
+
 /** The number of the highest bit that is set; 0 for 0 as for 1. */
 static __always_inline u64 gadget_log2(u32 v)
 {

@@ -1,6 +1,7 @@
 import type { Collection } from '../bpf/collection/collection.ts';
 import { attachProgram } from '../bpf/link/attach.ts';
 import { RawbpfError, UnsupportedError } from '../error.ts';
+import { Alternatives } from './alternatives.ts';
 import { safeName } from './safe-name.ts';
 import type { Gadget } from './gadget.ts';
 
@@ -23,8 +24,11 @@ export interface AttachPlan {
  */
 export function attachPrograms(gadget: Gadget, collection: Collection, plan: AttachPlan): number {
   let attached = 0;
+  const alternatives = new Alternatives(gadget);
+  for (const { spec, error } of collection.skipped) alternatives.refuse(spec.name, error);
   for (const program of collection.programs.values()) {
     if (plan.except.has(program.name) || program.spec?.autoattach === false) continue;
+    if (alternatives.chosenInsteadOf(program.name) !== null) continue;
     const target = gadget.metadata.programs.get(program.name)?.attachTo ?? null;
     if (target === disabledTarget) continue;
     try {
@@ -33,14 +37,17 @@ export function attachPrograms(gadget: Gadget, collection: Collection, plan: Att
         plan.notice(`program ${program.name} is loaded but not attached: its section ${program.spec?.sectionName ?? ''} names no target`);
       else {
         collection.addLink(link);
+        alternatives.choose(program.name);
         attached++;
       }
     } catch (error) {
       if (!(error instanceof RawbpfError)) throw error;
+      if (alternatives.refuse(program.name, error)) continue;
       if (!plan.skipUnsupported) throw attachError(gadget, program.name, error);
       plan.notice(`program ${program.name} was not attached: ${error.message}`);
     }
   }
+  alternatives.check(plan.skipUnsupported, plan.notice);
   return attached;
 }
 

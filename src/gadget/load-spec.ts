@@ -3,6 +3,7 @@ import type { MapSpec, ObjectSpec } from '../bpf/object/spec.ts';
 import { BPF_MAP_TYPE } from '../bpf/uapi/index.ts';
 import { FormatError } from '../error.ts';
 import { GADGET_NAMES } from './contract.ts';
+import { isAlternative } from './alternatives.ts';
 import type { Gadget } from './gadget.ts';
 
 /** The object as it is loaded: maps sized by their variables, and what the ring buffer path never uses made small. */
@@ -16,7 +17,9 @@ export function specToLoad(gadget: Gadget, kernel: Kernel): ObjectSpec {
     const size = sizeFromVariable(spec, map);
     return size === null ? map : { ...map, maxEntries: size };
   });
-  return { ...spec, maps };
+  // Alternatives are declared as SEC("?...") so that other loaders leave them alone.
+  const programs = spec.programs.map((program) => (isAlternative(gadget, program) ? { ...program, autoload: true } : program));
+  return { ...spec, maps, programs };
 }
 
 /** A constant `NAME_max_entries` says how large the map NAME is to be. */

@@ -28,8 +28,9 @@ export class LossCounter {
   read(): number | null {
     let lost = 0;
     for (const { map, reader } of this.#places) {
-      // What the kernel counted in a perf buffer is among what the gadget counted.
-      const own = map === null ? reader.counters.lost : sumOf(map);
+      const kernel = reader.counters.lost;
+      // What the kernel counted in a perf buffer is among what the gadget counted, unless that counts for ring buffers only.
+      const own = map === null ? kernel : Math.max(sumOf(map), kernel ?? 0);
       if (own === null && this.#shared === null) return null;
       lost += own ?? 0;
     }

@@ -5,6 +5,7 @@ import { namedMap } from '../bpf/collection/options.ts';
 import { Kernel } from '../bpf/kernel/kernel.ts';
 import { attachIter, type IterLink } from '../bpf/link/iter.ts';
 import { FormatError, UsageError } from '../error.ts';
+import { isAlternative } from './alternatives.ts';
 import { attachPrograms } from './attach.ts';
 import type { IteratorDeclaration } from './contract.ts';
 import type { DataSource } from './data-source.ts';
@@ -187,6 +188,7 @@ export class GadgetRun {
     this.#collection = loadCollection(this.#kernel, specToLoad(gadget, this.#kernel), {
       tracerMaps: gadget.contract.bufferMaps,
       skipUnsupported: this.#options.skipUnsupported === true,
+      optional: (program) => isAlternative(gadget, program),
     });
     // Types, symbols and configuration are only needed for loading: a few MB that a long run can do without.
     if (this.#options.kernel === undefined) this.#kernel.dropCaches();

@@ -10,6 +10,9 @@ const names = readdirSync(path.join(root, 'gadgets'), { withFileTypes: true }).f
   entry.isDirectory() ? [entry.name] : [],
 );
 
+// Slow machines take their time.
+t.setTimeout(110_000);
+
 void t.test('the committed objects are what their sources compile to', (t) => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-gadgets-'));
   t.teardown(() => rmSync(folder, { recursive: true }));

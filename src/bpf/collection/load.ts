@@ -3,7 +3,7 @@ import type { Kernel } from '../kernel/kernel.ts';
 import type { BpfMap } from '../map/map.ts';
 import { LinkSession } from '../object/link/session.ts';
 import type { LinkedProgram } from '../object/linked.ts';
-import type { ObjectSpec } from '../object/spec.ts';
+import type { ObjectSpec, ProgramSpec } from '../object/spec.ts';
 import { loadBtf, type LoadedBtf } from '../program/btf.ts';
 import { createJumpTables } from '../program/jump-table.ts';
 import { loadProgram, type ProgramContext } from '../program/load.ts';
@@ -90,9 +90,8 @@ function linkAll(kernel: Kernel, session: LinkSession, options: LoadOptions): { 
     if (result.ok) {
       linked.push(result.program);
       for (const relocation of result.program.coreRelocations) kernel.trace({ step: 'relocation', program: spec.name, relocation });
-    } else if (options.skipUnsupported === true) {
+    } else if (canSkip(kernel, spec, options, result.error)) {
       skipped.push({ spec, error: result.error });
-      noteSkipped(kernel, spec.name, result.error);
     } else throw result.error;
   }
   return { linked, skipped };
@@ -110,9 +109,8 @@ function loadPrograms(
     try {
       programs.set(one.spec.name, loadOne(world, maps, one));
     } catch (error) {
-      if (options.skipUnsupported !== true || !(error instanceof RawbpfError)) throw error;
+      if (!(error instanceof RawbpfError) || !canSkip(kernel, one.spec, options, error)) throw error;
       skipped.push({ spec: one.spec, error });
-      noteSkipped(kernel, one.spec.name, error);
     }
   }
   return programs;
@@ -166,8 +164,12 @@ function bindReadOnlyMaps(world: MapWorld, maps: ReadonlyMap<string, BpfMap>, pr
   }
 }
 
-function noteSkipped(kernel: Kernel, name: string, error: RawbpfError): void {
-  kernel.notice({ code: 'N_PROGRAM_SKIPPED', message: `program ${name} was left out: ${error.message}`, cause: error });
+/** Whether loading goes on without a program, and tells so unless the program is optional. */
+function canSkip(kernel: Kernel, program: ProgramSpec, options: LoadOptions, error: RawbpfError): boolean {
+  if (options.optional?.(program) === true) return true;
+  if (options.skipUnsupported !== true) return false;
+  kernel.notice({ code: 'N_PROGRAM_SKIPPED', message: `program ${program.name} was left out: ${error.message}`, cause: error });
+  return true;
 }
 
 /** The object's BTF in the kernel, for programs that are tried one by one. */

@@ -23,6 +23,8 @@ export interface LoadOptions {
   readonly pinRoot?: string | null;
   /** Goes on without programs that this kernel refuses, with a notice for each. */
   readonly skipUnsupported?: boolean;
+  /** Programs that the others can do without: where this kernel refuses them they are only listed as skipped. */
+  readonly optional?: (program: ProgramSpec) => boolean;
   /** Maps through which events come: ring buffers among them become perf event arrays where the kernel has none. */
   readonly tracerMaps?: readonly string[];
   /** For freplace programs (and tracing of programs): the loaded program that each is for. */

@@ -1,0 +1,91 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The project's folder. */
+export const root: string = fileURLToPath(new URL('../../../', import.meta.url));
+
+/** How a C source is compiled for BPF. */
+export interface CompileOptions {
+  /** `clang-19` unless given. */
+  readonly clang?: string;
+  /** The machine whose vmlinux.h and registers are used. */
+  readonly arch?: 'amd64' | 'arm64';
+  readonly flags?: readonly string[];
+}
+
+/** What came of it: the object, and what clang said. */
+export interface Compiled {
+  readonly object: Uint8Array | null;
+  readonly stderr: string;
+}
+
+/** Compiles C for BPF against include/, warnings being errors. */
+export function compileBpf(source: string, options: CompileOptions = {}): Compiled {
+  const compiler = new BpfCompiler(options);
+  try {
+    return compiler.compile(source, options.flags);
+  } finally {
+    compiler.close();
+  }
+}
+
+/** Compiles many sources: vmlinux.h, which takes clang half a second, is read once. */
+export class BpfCompiler {
+  readonly #clang: string;
+  readonly #flags: readonly string[];
+  readonly #folder: string;
+  #header: string | null = null;
+
+  constructor(options: CompileOptions = {}) {
+    const { clang = 'clang-19', arch = 'amd64' } = options;
+    this.#clang = clang;
+    this.#folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-compile-'));
+    const target = `-D__TARGET_ARCH_${arch === 'amd64' ? 'x86' : 'arm64'}`;
+    this.#flags = ['-target', 'bpf', '-O2', '-g', '-Wall', '-Werror', target, `-I${root}include/gadget/${arch}`, `-I${root}include`];
+  }
+
+  /** Compiles a source. */
+  compile(source: string, flags: readonly string[] = []): Compiled {
+    const input = path.join(this.#folder, 'program.bpf.c');
+    const output = path.join(this.#folder, 'program.bpf.o');
+    writeFileSync(input, source);
+    const { status, stderr } = this.#run([...flags, '-c', input, '-o', output]);
+    return { object: status === 0 ? new Uint8Array(readFileSync(output)) : null, stderr };
+  }
+
+  /** Checks a source that goes on after vmlinux.h; the object is empty. */
+  check(source: string): Compiled {
+    this.#header ??= this.#precompile();
+    const input = path.join(this.#folder, 'check.bpf.c');
+    writeFileSync(input, source);
+    const { status, stderr } = this.#run(['-include-pch', this.#header, '-fsyntax-only', input]);
+    return { object: status === 0 ? new Uint8Array(0) : null, stderr };
+  }
+
+  close(): void {
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #precompile(): string {
+    const input = path.join(this.#folder, 'header.h');
+    const output = path.join(this.#folder, 'header.pch');
+    writeFileSync(input, '#include <vmlinux.h>\n');
+    const { status, stderr } = this.#run(['-x', 'c-header', input, '-o', output]);
+    if (status !== 0) throw new Error(stderr);
+    return output;
+  }
+
+  #run(args: readonly string[]): { status: number | null; stderr: string } {
+    const { status, stderr, error } = spawnSync(this.#clang, [...this.#flags, ...args], { encoding: 'utf8' });
+    if (error !== undefined) throw error;
+    return { status, stderr };
+  }
+}
+
+/** Whether a compiler is installed. */
+export function hasCompiler(clang: string): boolean {
+  return spawnSync(clang, ['--version']).error === undefined;
+}

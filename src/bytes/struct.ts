@@ -1,4 +1,5 @@
 import { UsageError } from '../error.ts';
+import { plainBytes } from './plain.ts';
 import { toUtf8 } from './text.ts';
 
 /** Scalar C types a {@link StructLayout} can hold; `ptr` is a u64 that holds the address of the buffer given. */
@@ -106,6 +107,7 @@ function encodeField(layout: StructLayout, view: DataView, field: StructField, v
     throw new UsageError({ code: 'E_STRUCT_VALUE', what: `cannot encode ${layout.name}`, where: { field: field.name }, why });
   };
   if (typeof value === 'number' || typeof value === 'bigint') {
+    if (typeof value === 'number' && !Number.isSafeInteger(value)) bad(`${value} is not an exact integer`);
     const wide = BigInt(value);
     const bits = BigInt(field.size * 8);
     if (wide >= 1n << bits || wide < -(1n << (bits - 1n))) bad(`${value} does not fit in ${field.type}`);
@@ -152,7 +154,7 @@ function decodeField(view: DataView, bytes: Uint8Array, field: StructField): big
     case 'ptr':
       return view.getBigUint64(at, true);
     default:
-      if (!field.type.startsWith('u32')) return bytes.slice(at, at + field.size);
+      if (!field.type.startsWith('u32')) return plainBytes(bytes).slice(at, at + field.size);
       return Array.from({ length: field.size / 4 }, (_, i) => view.getUint32(at + i * 4, true));
   }
 }

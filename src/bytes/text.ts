@@ -1,3 +1,5 @@
+import { UsageError } from '../error.ts';
+
 const utf8 = new TextDecoder('utf-8');
 const encoder = new TextEncoder();
 
@@ -35,9 +37,12 @@ export function toHex(bytes: Uint8Array): string {
   return text;
 }
 
-/** Parses hex digits (white space is ignored). */
+/** Parses pairs of hex digits (white space is ignored); throws {@link UsageError} `E_HEX` for anything else. */
 export function fromHex(text: string): Uint8Array {
   const digits = text.replace(/\s+/g, '');
+  if (digits.length % 2 !== 0 || !/^[0-9a-f]*$/i.test(digits)) {
+    throw new UsageError({ code: 'E_HEX', what: 'not pairs of hex digits', where: { text: digits.slice(0, 80) } });
+  }
   const bytes = new Uint8Array(digits.length >> 1);
   for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(digits.slice(i * 2, i * 2 + 2), 16);
   return bytes;

@@ -19,8 +19,10 @@ import { fixture } from '../../fixture.ts';
 
 const arch = hostArch();
 const plain = new Sys(createBackend(), arch);
-const spec = openObject(fixture('runtime.bpf.o'), { name: 'runtime' });
-const names = new Set([...spec.maps.map(({ libbpfName }) => libbpfName), ...spec.programs.map(({ name }) => name.slice(0, 15))]);
+// Others may use the same fixture at the same time: the maps are given names of this process.
+const ours = `lk${process.pid}.`;
+const opened = openObject(fixture('runtime.bpf.o'), { name: 'runtime' });
+const spec = { ...opened, maps: opened.maps.map((map, i) => ({ ...map, libbpfName: `${ours}${i}` })) };
 
 /** A BPF file system for this thread alone; null where that is impossible. */
 const bpffs: string | null = mountBpffs();
@@ -54,22 +56,23 @@ function openFds(): string[] {
     .toSorted();
 }
 
-/** Maps and programs in the kernel that bear the fixture's names. */
+/** Our maps in the kernel, and programs that use them: nearly all of the fixture's do. */
 function objectsOfOurs(): string[] {
-  const found: string[] = [];
-  for (const [kind, command, info] of [
-    ['map', 'BPF_MAP_GET_FD_BY_ID', mapInfo],
-    ['prog', 'BPF_PROG_GET_FD_BY_ID', programInfo],
-  ] as const) {
-    for (const id of ids(plain, kind)) {
-      const fd = bpf(plain, command, kind === 'map' ? { map_id: id } : { prog_id: id });
-      if (fd < 0) continue;
-      const { name } = info(plain, fd);
-      plain.call('close', fd);
-      if (names.has(name)) found.push(`${kind} ${id} ${name}`);
-    }
+  const maps = new Set<number>();
+  for (const id of ids(plain, 'map')) {
+    const fd = bpf(plain, 'BPF_MAP_GET_FD_BY_ID', { map_id: id });
+    if (fd < 0) continue;
+    if (mapInfo(plain, fd).name.startsWith(ours)) maps.add(id);
+    plain.call('close', fd);
   }
-  return found;
+  const programs: string[] = [];
+  for (const id of ids(plain, 'prog')) {
+    const fd = bpf(plain, 'BPF_PROG_GET_FD_BY_ID', { prog_id: id });
+    if (fd < 0) continue;
+    if (programInfo(plain, fd).mapIds.some((map) => maps.has(map))) programs.push(`prog ${id}`);
+    plain.call('close', fd);
+  }
+  return [...Array.from(maps, (id) => `map ${id}`), ...programs];
 }
 
 /**
@@ -85,7 +88,8 @@ async function nothingStays(before: readonly string[]): Promise<string[]> {
   }
 }
 
-t.test('a load that fails at call N leaves nothing, for every N', async (t) => {
+t.test('a load that fails at call N leaves nothing, for every N', { timeout: 110_000 }, async (t) => {
+  const few = { programs: ['tail_target', 'through_tail_call', 'sum', 'on_tp_btf'] };
   const before = objectsOfOurs();
   // The first load reads what is read once (BTF, features of this process), and counts the calls.
   const { kernel, injector } = faultyKernel([]);
@@ -99,21 +103,24 @@ t.test('a load that fails at call N leaves nothing, for every N', async (t) => {
       errno: 'EIO',
     },
   ]);
-  loadCollection(new Kernel({ sys: new Sys(counting, arch) }), spec).close();
+  loadCollection(new Kernel({ sys: new Sys(counting, arch) }), spec, few).close();
   kernel.close();
   const total = calls;
   t.ok(total > 40, `${total} calls`);
   const fds = openFds();
   const errnos: readonly ErrnoName[] = ['ENOMEM', 'EPERM', 'EINVAL', 'EAGAIN'];
   const fatal = { once: 0, forGood: 0 };
-  for (const mode of ['once', 'forGood'] as const) {
-    for (let call = 0; call < total; call++) {
+  for (const [mode, step] of [
+    ['once', 1],
+    ['forGood', 3],
+  ] as const) {
+    for (let call = 0; call < total; call += step) {
       const errno = errnos[call % errnos.length] as ErrnoName;
       // close(2) always closes, whatever it returns: pretending otherwise would only leak.
       const hits = (index: number): boolean => (mode === 'once' ? index === call : index >= call);
       const faulty = faultyKernel([{ when: ({ index, name }) => hits(index) && name !== 'close', errno }]);
       try {
-        loadCollection(faulty.kernel, spec).close();
+        loadCollection(faulty.kernel, spec, few).close();
       } catch (error) {
         fatal[mode]++;
         if (!(error instanceof RawbpfError)) t.fail(`call ${call} ${errno} ${mode}: ${String(error)}`);
@@ -124,7 +131,7 @@ t.test('a load that fails at call N leaves nothing, for every N', async (t) => {
     }
   }
   // Single failures are partly got around: a refused load is tried again for its log, BTF can be done without.
-  t.ok(fatal.once > 5 && fatal.forGood > total / 2, `of ${total} failures ${fatal.once} and ${fatal.forGood} were fatal`);
+  t.ok(fatal.once > 5 && fatal.forGood > total / 6, `of ${total} failures ${fatal.once} and ${fatal.forGood} were fatal`);
   t.same(await nothingStays(before), []);
 });
 

@@ -24,7 +24,7 @@ const layers: readonly (readonly [name: string, pure: boolean, prefixes: readonl
 /** The one file that may import koffi. */
 const koffiBackend = 'sys/koffi-backend.ts';
 /** What only Node has. TextDecoder, DataView and the like are in every browser. */
-const nodeGlobals = /(?<![.\w$'"`])(?:Buffer|process|require|global|__dirname|__filename|setImmediate|clearImmediate)(?![\w$'"`]|\s*[?]?:)/;
+const nodeGlobals = /(?<![.\w$'"`])(?:Buffer|process|require|__dirname|__filename|setImmediate|clearImmediate)(?![\w$'"`]|\s*[?]?:)/;
 
 const source = fileURLToPath(new URL('../../src/', import.meta.url));
 

@@ -174,7 +174,7 @@ void t.test('constants', async (test) => {
     }
     const type = btf.type(id);
     if (type.kind !== 'ENUM') throw new Error(`${name} is no enum`);
-    const kernel = type.values.filter((value) => !/^__|_MAX$/.test(value.name));
+    const kernel = type.values.filter((value) => !/^__|^MAX_|_MAX$/.test(value.name));
     test.same(
       kernel.filter((value) => table[value.name] !== Number(value.value)).map((value) => value.name),
       [],
@@ -191,7 +191,10 @@ void t.test('constants', async (test) => {
   const ours: uapi.ConstantTable = uapi.BPF_F;
   // Not of the user interface: net/core/filter.c and include/linux/filter.h.
   for (const name of ['BPF_F_PAD_ZEROS', 'BPF_F_NEIGH', 'BPF_F_PEER', 'BPF_F_NEXTHOP']) flags.delete(name);
-  const unlike = [...flags].filter(([name, value]) => ours[name] !== value && ours[name] !== value - 2 ** 32).map(([name]) => name);
-  test.ok(flags.size > 60);
+  // Before ENUM64 (Linux 6.0) BTF has the low 32 bits of a constant only, signed or not.
+  const unlike = [...flags]
+    .filter(([name, value]) => (ours[name] ?? NaN) % 2 ** 32 !== value % 2 ** 32 && ours[name] !== value - 2 ** 32)
+    .map(([name]) => name);
+  test.ok(flags.size > (complete ? 60 : 20));
   test.same(unlike, [], 'every BPF_F_* of the kernel’s enums');
 });

@@ -8,6 +8,7 @@ import { printable } from './printable.ts';
 /** Commands by name, each loaded only when it is used: `rawbpf list` needs no FFI. */
 const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['run', async () => (await import('./commands/run.ts')).runCommand],
+  ['link', async () => (await import('./commands/link.ts')).linkCommand],
   ['types', async () => (await import('./commands/types.ts')).typesCommand],
   ['list', async () => (await import('./commands/list.ts')).listCommand],
   ['check', async () => (await import('./commands/check.ts')).checkCommand],

@@ -21,7 +21,7 @@ t.test('help goes to stdout, and without a command to stderr', async (t) => {
     const { code, out, err } = await run(...args);
     t.match({ code, err }, { code: 0, err: '' });
     t.match(out, /^rawbpf: eBPF for Node/);
-    for (const command of ['run', 'list', 'check', 'inspect', 'btf', 'types', 'features']) t.match(out, new RegExp(`^  ${command} `, 'm'));
+    for (const command of ['run', 'list', 'check', 'inspect', 'btf', 'link', 'types']) t.match(out, new RegExp(`^  ${command} `, 'm'));
   }
   const { code, out, err } = await run();
   t.match({ code, out }, { code: 2, out: '' });
@@ -29,7 +29,7 @@ t.test('help goes to stdout, and without a command to stderr', async (t) => {
 });
 
 t.test('every command has help of its own', async (t) => {
-  for (const command of ['run', 'list', 'check', 'inspect', 'btf', 'types', 'features']) {
+  for (const command of ['run', 'list', 'check', 'inspect', 'btf', 'link', 'types']) {
     const { code, out } = await run(command, '--help');
     t.equal(code, 0, command);
     t.match(out, new RegExp(`^Usage: rawbpf ${command}`));
@@ -47,6 +47,8 @@ t.test('mistakes in typing end with 2 and say what is wrong', async (t) => {
     [['run'], /run needs a gadget/],
     [['run', 'trace_exce'], /no gadget trace_exce.*did you mean trace_exec\?/],
     [['btf'], /btf needs a verb/],
+    [['btf', 'min'], /btf min needs objects and --out FILE/],
+    [['link', 'out'], /link needs a file to write and objects to link/],
     [['inspect', 'a', 'b'], /inspect takes one object/],
   ];
   for (const [args, message] of rows) {

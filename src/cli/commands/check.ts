@@ -7,6 +7,7 @@ import { commonOptions, outputOption, type Command } from '../command.ts';
 import { jsonText } from '../json-text.ts';
 import { parseOptions, usage, type ParsedOptions } from '../options.ts';
 import { printable } from '../printable.ts';
+import { holdsEverywhere, kernelsReport, kernelsText } from '../kernels-report.ts';
 import { readBtf, readFile } from '../read-input.ts';
 import { table } from '../table.ts';
 
@@ -16,6 +17,7 @@ const options = [
   { name: 'insns', help: 'add the instructions after all relocation, as hex' },
   { name: 'attach', help: 'also attach each program that says where, and let go' },
   { name: 'strict', help: "libbpf's own judgement: refuse what it refuses" },
+  { name: 'kernels', value: 'DIR', help: 'ask no kernel: relocate for each kernel whose BTF file lies in DIR, and say what breaks where' },
   { name: 'btf', value: 'FILE', help: 'BTF of the kernel to relocate for, instead of the running one' },
   { name: 'buffer', value: 'KIND', help: 'auto, ringbuf or perf: which buffer the CO-RE questions are answered for' },
 ];
@@ -43,13 +45,20 @@ export const checkCommand: Command = {
   description:
     'Opens, relocates and loads each object, then lets go of it. Where an object does not load as a whole, or does not want a\n' +
     'program loaded, each such program is tried alone. Exit code 0 only if every object loaded.\n' +
-    'With json: one line an object, {object, opened, loaded, error, programs, maps}.',
+    'With json: one line an object, {object, opened, loaded, error, programs, maps}.\n' +
+    'With --kernels no privilege is needed, and exit code 0 means that nothing breaks on any of the kernels.',
   options,
   examples: ['rawbpf check program.bpf.o', 'rawbpf check *.o -o json --insns'],
   run({ args, stdout, stderr }) {
     const { options: given } = parseOptions(args, [...options, ...commonOptions]);
     if (given.operands.length === 0) throw usage('check needs an object');
     const format = given.flag('json') ? 'json' : (given.choice('output', formats) ?? 'columns');
+    const folder = given.text('kernels');
+    if (folder !== null) {
+      const report = kernelsReport(folder, given.operands, given.flag('strict'));
+      stdout.write(format === 'columns' ? kernelsText(report) : `${jsonText(report, format === 'json' ? 0 : 2)}\n`);
+      return Promise.resolve(holdsEverywhere(report) ? 0 : 1);
+    }
     const btf = given.text('btf');
     const kernel = new Kernel({
       buffer: given.choice('buffer', ['auto', 'ringbuf', 'perf']) ?? 'auto',

@@ -139,7 +139,7 @@ function row(name: string, value: DescribedValue): readonly [string, DescribedVa
 }
 
 function shownString(table: TypeTable, offset: number): string {
-  return offset === 0 ? anonymous : table.string(offset);
+  return offset === 0 ? anonymous : table.btf.string(offset);
 }
 
 function encodingName(encoding: number): string {

@@ -5,7 +5,7 @@ import { BTF_KIND } from '../types.ts';
 /** Chains of typedefs, qualifiers and arrays longer than this are taken for loops. */
 const maxChain = 64;
 
-const { TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG, ARRAY } = BTF_KIND;
+const { INT, PTR, ARRAY, STRUCT, UNION, ENUM, TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG, FLOAT, ENUM64 } = BTF_KIND;
 
 /**
  * All types of a BTF and its base as 32-bit words in this machine's byte order: every field of every kind is such a word.
@@ -18,37 +18,49 @@ export class TypeTable {
   readonly words: Uint32Array;
   /** Index in `words` of each type's head (name, info, size or type); void has a head of zeros. */
   readonly heads: Uint32Array;
+  /** Kind by type id. */
+  readonly kinds: Uint8Array;
   readonly pointerSize: number;
-  /** All strings joined, where they are ASCII, so that offsets count characters. */
-  readonly #text: string | null;
+  /** What {@link resolve} found, 0 where it has not been asked. */
+  readonly #resolved: Uint32Array;
 
   constructor(btf: Btf) {
     this.btf = btf;
     this.count = btf.typeCount;
     this.pointerSize = btf.pointerSize;
-    const parts = btf.base === null ? [btf] : [btf.base, btf];
-    const lengths = parts.map((part) => part.header.typesLength >>> 2);
-    const words = new Uint32Array(3 + lengths.reduce((sum, length) => sum + length, 0));
-    this.heads = new Uint32Array(this.count);
+    const parts: Btf[] = [];
+    for (let part: Btf | null = btf; part !== null; part = part.base) parts.unshift(part);
+    const words = new Uint32Array(3 + parts.reduce((sum, part) => sum + (part.header.typesLength >>> 2), 0));
+    const heads = new Uint32Array(this.count);
+    const kinds = new Uint8Array(this.count);
     let at = 3;
-    for (const [i, part] of parts.entries()) {
-      copyWords(part, words, at, lengths[i] as number);
-      const { typesAt } = part.header;
-      for (let id = part.firstId; id < part.typeCount; id++) this.heads[id] = at + ((part.offsetOf(id) - typesAt) >>> 2);
-      at += lengths[i] as number;
+    for (const part of parts) {
+      copyWords(part, words, at);
+      const { typesAt, typesLength } = part.header;
+      for (let id = part.firstId; id < part.typeCount; id++) {
+        const head = at + ((part.offsetOf(id) - typesAt) >>> 2);
+        heads[id] = head;
+        kinds[id] = ((words[head + 1] as number) >>> 24) & 0x7f;
+      }
+      at += typesLength >>> 2;
     }
     this.words = words;
-    this.#text = joinedText(parts);
+    this.heads = heads;
+    this.kinds = kinds;
+    this.#resolved = new Uint32Array(this.count);
   }
 
   /** Index of the type's head in `words`; throws where there is no such type. */
   head(id: number): number {
-    if (id >= this.count) throw noType(this.btf, id, this.count);
-    return this.heads[id] as number;
+    const head = this.heads[id];
+    if (head === undefined) throw noType(this.btf, id, this.count);
+    return head;
   }
 
   kind(id: number): number {
-    return ((this.words[this.head(id) + 1] as number) >>> 24) & 0x7f;
+    const kind = this.kinds[id];
+    if (kind === undefined) throw noType(this.btf, id, this.count);
+    return kind;
   }
 
   vlen(id: number): number {
@@ -69,28 +81,31 @@ export class TypeTable {
     return this.words[index] as number;
   }
 
-  /** True where the type has a name. */
+  /** Offset of the type's name in the strings; 0 where it has none. */
+  nameOffset(id: number): number {
+    return this.words[this.head(id)] as number;
+  }
+
   isNamed(id: number): boolean {
-    return this.words[this.head(id)] !== 0;
+    return this.nameOffset(id) !== 0;
   }
 
   name(id: number): string {
-    return this.string(this.words[this.head(id)] as number);
-  }
-
-  string(offset: number): string {
-    if (offset === 0) return '';
-    const text = this.#text;
-    if (text === null || offset >= text.length) return this.btf.string(offset);
-    return text.slice(offset, text.indexOf('\0', offset));
+    return this.btf.string(this.nameOffset(id));
   }
 
   /** Skips typedefs, qualifiers and type tags. */
   resolve(id: number): number {
+    const known = this.#resolved[id];
+    if (known !== undefined && known !== 0) return known;
+    let end = id;
     for (let step = 0; step < maxChain; step++) {
-      const kind = this.kind(id);
-      if (kind !== TYPEDEF && kind !== CONST && kind !== VOLATILE && kind !== RESTRICT && kind !== TYPE_TAG) return id;
-      id = this.sizeOrType(id);
+      const kind = this.kind(end);
+      if (kind !== TYPEDEF && kind !== CONST && kind !== VOLATILE && kind !== RESTRICT && kind !== TYPE_TAG) {
+        this.#resolved[id] = end;
+        return end;
+      }
+      end = this.sizeOrType(end);
     }
     throw loopError(this.btf, id);
   }
@@ -99,7 +114,7 @@ export class TypeTable {
   element(id: number): number {
     for (let step = 0; step < maxChain; step++) {
       id = this.resolve(id);
-      if (this.kind(id) !== ARRAY) return id;
+      if (this.kinds[id] !== ARRAY) return id;
       id = this.word(this.head(id) + 3);
     }
     throw loopError(this.btf, id);
@@ -110,21 +125,21 @@ export class TypeTable {
     let count = 1;
     for (let step = 0; step < maxChain; step++) {
       id = this.resolve(id);
-      switch (this.kind(id)) {
-        case BTF_KIND.ARRAY: {
+      switch (this.kinds[id]) {
+        case ARRAY: {
           const head = this.head(id);
           count *= this.word(head + 5);
           id = this.word(head + 3);
           break;
         }
-        case BTF_KIND.PTR:
+        case PTR:
           return count * this.pointerSize;
-        case BTF_KIND.INT:
-        case BTF_KIND.STRUCT:
-        case BTF_KIND.UNION:
-        case BTF_KIND.ENUM:
-        case BTF_KIND.ENUM64:
-        case BTF_KIND.FLOAT:
+        case INT:
+        case STRUCT:
+        case UNION:
+        case ENUM:
+        case ENUM64:
+        case FLOAT:
           return count * this.sizeOrType(id);
         default:
           return 0;
@@ -134,28 +149,18 @@ export class TypeTable {
   }
 }
 
-function copyWords(btf: Btf, into: Uint32Array, at: number, length: number): void {
-  const start = btf.bytes.byteOffset + btf.header.typesAt;
+function copyWords(btf: Btf, into: Uint32Array, at: number): void {
+  const { typesAt, typesLength } = btf.header;
+  const start = btf.bytes.byteOffset + typesAt;
   if (btf.littleEndian && start % 4 === 0 && machineIsLittleEndian) {
-    into.set(new Uint32Array(btf.bytes.buffer, start, length), at);
+    into.set(new Uint32Array(btf.bytes.buffer, start, typesLength >>> 2), at);
     return;
   }
   const { view, littleEndian } = btf;
-  for (let i = 0; i < length; i++) into[at + i] = view.getUint32(btf.header.typesAt + i * 4, littleEndian);
+  for (let i = 0; i < typesLength >>> 2; i++) into[at + i] = view.getUint32(typesAt + i * 4, littleEndian);
 }
 
 const machineIsLittleEndian = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
-
-function joinedText(parts: readonly Btf[]): string | null {
-  let text = '';
-  for (const { bytes, header } of parts) {
-    const section = bytes.subarray(header.stringsAt, header.stringsAt + header.stringsLength);
-    const part = new TextDecoder('utf-8', { ignoreBOM: true }).decode(section);
-    if (part.length !== section.length) return null;
-    text += part;
-  }
-  return text;
-}
 
 export function loopError(btf: Btf, id: number): FormatError {
   return new FormatError({ code: 'E_BTF_LOOP', what: 'BTF types form a loop', where: { ...btf.where(), id } });

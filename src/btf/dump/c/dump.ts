@@ -1,6 +1,7 @@
 import type { Btf } from '../../btf.ts';
 import { BTF_KIND } from '../../types.ts';
 import { TypeTable } from '../table.ts';
+import { surveyTypes, type TypeSurvey } from './survey.ts';
 import { CWriter } from './writer.ts';
 
 /** What {@link dumpC} writes. */
@@ -15,6 +16,10 @@ export interface DumpCOptions {
 
 /** Text is handed on in pieces of about this many characters. */
 const chunkLength = 1 << 16;
+
+/** 1 for kinds that C defines at file scope. */
+const isDefined = new Uint8Array(128);
+for (const kind of ['STRUCT', 'UNION', 'ENUM', 'ENUM64', 'FWD', 'TYPEDEF'] as const) isDefined[BTF_KIND[kind]] = 1;
 
 const prologue = `#ifndef __VMLINUX_H__
 #define __VMLINUX_H__
@@ -61,32 +66,34 @@ const epilogue = `#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
  */
 export function* dumpC(btf: Btf, options: DumpCOptions = {}): Generator<string, void, undefined> {
   const table = new TypeTable(btf);
-  const writer = new CWriter(table);
+  const survey = surveyTypes(table);
+  const writer = new CWriter(table, survey);
+  const { out } = writer.text;
   const kfuncs = options.kfuncs === false || options.types !== undefined ? [] : kfuncsOf(table);
-  for (const kfunc of kfuncs) kfunc.reserved = writer.reserve(kfunc.name);
-  if (options.comment !== undefined) writer.text += commentOf(options.comment);
-  writer.text += prologue + (kfuncs.length === 0 ? '' : ksymMacros);
-  const loneEnums = options.types === undefined ? unreferencedEnums(table) : null;
-  const define = (id: number): string => {
-    if (loneEnums === null || table.isNamed(id) || loneEnums[id] === 1) writer.define(id);
-    if (writer.text.length < chunkLength) return '';
-    const chunk = writer.text;
-    writer.text = '';
-    return chunk;
-  };
-  if (options.types === undefined) {
-    for (let id = 1; id < table.count; id++) {
-      const chunk = define(id);
-      if (chunk !== '') yield chunk;
-    }
-  } else {
-    for (const id of options.types) {
-      const chunk = define(id);
-      if (chunk !== '') yield chunk;
+  for (const kfunc of kfuncs) kfunc.reserved = writer.text.reserve(kfunc.name);
+  if (options.comment !== undefined) out.text(commentOf(options.comment));
+  out.text(prologue + (kfuncs.length === 0 ? '' : ksymMacros));
+  if (options.types !== undefined) for (const id of options.types) writer.define(id);
+  else {
+    for (let id = 1; id < table.count;) {
+      id = defineSome(table, survey, writer, id);
+      if (out.length >= chunkLength) yield out.take();
     }
   }
   if (kfuncs.length > 0) writePrototypes(writer, kfuncs);
-  yield writer.text + epilogue;
+  out.text(epilogue);
+  yield out.take();
+}
+
+/** Defines types from an id on until a piece of text is full; gives the next id. A function of its own, for generators run slowly. */
+function defineSome(table: TypeTable, survey: TypeSurvey, writer: CWriter, id: number): number {
+  const { kinds, count } = table;
+  const { out } = writer.text;
+  for (; id < count && out.length < chunkLength; id++) {
+    const kind = kinds[id] as number;
+    if (isDefined[kind] === 1 && (table.isNamed(id) || survey.loneEnums[id] === 1)) writer.define(id);
+  }
+  return id;
 }
 
 interface Kfunc {
@@ -102,7 +109,7 @@ function kfuncsOf(table: TypeTable): Kfunc[] {
   const found = new Map<number, Kfunc>();
   const fastcalls: number[] = [];
   for (let id = 1; id < table.count; id++) {
-    if (table.kind(id) !== BTF_KIND.DECL_TAG || table.word(table.head(id) + 3) !== 0xffffffff) continue;
+    if (table.kinds[id] !== BTF_KIND.DECL_TAG || table.word(table.head(id) + 3) !== 0xffffffff) continue;
     const target = table.sizeOrType(id);
     const tag = table.name(id);
     if (tag === 'bpf_fastcall') fastcalls.push(target);
@@ -118,76 +125,16 @@ function kfuncsOf(table: TypeTable): Kfunc[] {
 }
 
 function writePrototypes(writer: CWriter, kfuncs: readonly Kfunc[]): void {
-  let text = '/* BPF kfuncs */\n#ifndef BPF_NO_KFUNC_PROTOTYPES\n';
+  const { text } = writer;
+  for (const { prototypeId } of kfuncs) writer.prepare(prototypeId);
+  text.out.text('/* BPF kfuncs */\n#ifndef BPF_NO_KFUNC_PROTOTYPES\n');
   for (const { name, reserved, prototypeId, fastcall } of kfuncs) {
     if (reserved !== name) continue;
-    text += `extern ${fastcall ? '__bpf_fastcall ' : ''}${writer.declare(prototypeId, name)} __weak __ksym;\n`;
+    text.out.text(`extern ${fastcall ? '__bpf_fastcall ' : ''}`);
+    text.declaration(prototypeId, text.addName(name), 0);
+    text.out.text(' __weak __ksym;\n');
   }
-  writer.text += `${text}#endif\n\n`;
-}
-
-/** Anonymous enums that nothing refers to: constants. Those referred to stand where they are used. */
-function unreferencedEnums(table: TypeTable): Uint8Array {
-  const {
-    ENUM,
-    ENUM64,
-    STRUCT,
-    UNION,
-    ARRAY,
-    FUNC_PROTO,
-    DATASEC,
-    PTR,
-    TYPEDEF,
-    VOLATILE,
-    CONST,
-    RESTRICT,
-    FUNC,
-    VAR,
-    DECL_TAG,
-    TYPE_TAG,
-  } = BTF_KIND;
-  const lone = new Uint8Array(table.count);
-  const { words } = table;
-  for (let id = 1; id < table.count; id++) {
-    const kind = table.kind(id);
-    if ((kind === ENUM || kind === ENUM64) && !table.isNamed(id)) lone[id] = 1;
-  }
-  const refer = (id: number): void => {
-    if (id < lone.length) lone[id] = 0;
-  };
-  for (let id = 1; id < table.count; id++) {
-    const head = table.head(id);
-    const vlen = (words[head + 1] as number) & 0xffffff;
-    switch (table.kind(id)) {
-      case STRUCT:
-      case UNION:
-        for (let i = 0; i < vlen; i++) refer(words[head + 4 + i * 3] as number);
-        break;
-      case ARRAY:
-        refer(words[head + 3] as number);
-        break;
-      case FUNC_PROTO:
-        refer(words[head + 2] as number);
-        for (let i = 0; i < vlen; i++) refer(words[head + 4 + i * 2] as number);
-        break;
-      case DATASEC:
-        for (let i = 0; i < vlen; i++) refer(words[head + 3 + i * 3] as number);
-        break;
-      case PTR:
-      case TYPEDEF:
-      case VOLATILE:
-      case CONST:
-      case RESTRICT:
-      case FUNC:
-      case VAR:
-      case DECL_TAG:
-      case TYPE_TAG:
-        refer(words[head + 2] as number);
-        break;
-      default:
-    }
-  }
-  return lone;
+  text.out.text('#endif\n\n');
 }
 
 function commentOf(comment: string): string {

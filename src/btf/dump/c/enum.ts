@@ -1,49 +1,60 @@
 import { BTF_KIND } from '../../types.ts';
 import type { TypeTable } from '../table.ts';
-import type { NameSpaces } from './identifier.ts';
+import type { NameArena } from './name-arena.ts';
+import type { NameSpaces } from './name-spaces.ts';
+import { phrase, type Output } from './output.ts';
 
-/** The text between and after the braces of an enum. */
-export interface EnumText {
-  readonly body: string;
-  /** `__attribute__` that gives it its size, '' where it has C's own. */
-  readonly attribute: string;
-  /** True where its values are C23's keywords true and false and nothing else. */
-  readonly isBool: boolean;
-}
+const open = phrase('{');
+const close = phrase('}');
+const equals = phrase(' = ');
+const comma = 0x2c;
 
-/** Writes the values of an enum; names already taken get a suffix. */
-export function enumText(table: TypeTable, id: number, names: NameSpaces, indent: string): EnumText {
+/**
+ * Writes an enum from its brace on, with an attribute where C would give it another size; names already taken get a suffix.
+ * True where its values are C23's keywords true and false and nothing else.
+ */
+export function writeEnum(table: TypeTable, id: number, names: NameSpaces, arena: NameArena, out: Output, depth: number): boolean {
   const size = table.sizeOrType(id);
   const wide = table.kind(id) === BTF_KIND.ENUM64;
   const signed = table.flag(id);
   const count = table.vlen(id);
-  let body = '{';
   let min = 0;
   let max = 0;
-  let isBool = count > 0;
-  let at = table.head(id) + 3;
-  for (let i = 0; i < count; i++, at += wide ? 3 : 2) {
-    const name = names.identifier(table.string(table.word(at)));
-    isBool &&= name === 'true' || name === 'false';
+  out.put(open);
+  for (let i = 0, at = table.head(id) + 3; i < count; i++, at += wide ? 3 : 2) {
     const low = table.word(at + 1);
+    out.line(depth + 1);
+    out.name(arena.bytes, names.identifier(table.word(at)));
+    out.put(equals);
     let value: number;
-    let digits: string;
     if (wide) {
       const big = (BigInt(signed ? table.word(at + 2) | 0 : table.word(at + 2)) << 32n) | BigInt(low);
       value = Number(big);
-      // Digits alone would be too large for `long long` where the value is.
-      digits = `${big}${signed ? 'LL' : 'ULL'}`;
+      out.text(`${big}${signed ? 'LL' : 'ULL'}`);
     } else {
       // Kernels before 6.0 have no sign flag: a value too large for a small enum was negative.
       value = signed || (size < 4 && low > 0xffff) ? low | 0 : low;
-      digits = String(value);
+      out.number(value);
     }
+    out.char(comma);
     if (value < min) min = value;
     if (value > max) max = value;
-    body += `\n${indent}\t${name} = ${digits},`;
   }
-  body += count === 0 ? '}' : `\n${indent}}`;
-  return { body, attribute: sizeAttribute(size, min, max), isBool };
+  if (count > 0) out.line(depth);
+  out.put(close);
+  const attribute = sizeAttribute(size, min, max);
+  if (attribute !== '') out.text(attribute);
+  return isBool(table, id, wide ? 3 : 2, count);
+}
+
+function isBool(table: TypeTable, id: number, step: number, count: number): boolean {
+  if (count === 0 || count > 2) return false;
+  const at = table.head(id) + 3;
+  for (let i = 0; i < count; i++) {
+    const name = table.btf.string(table.word(at + i * step));
+    if (name !== 'true' && name !== 'false') return false;
+  }
+  return true;
 }
 
 /** How an enum gets its size: C's own is 4 bytes where they suffice, else 8; packed takes the fewest bytes that suffice. */

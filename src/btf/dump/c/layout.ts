@@ -2,6 +2,7 @@ import { FormatError } from '../../../error.ts';
 import { BTF_KIND } from '../../types.ts';
 import type { TypeTable } from '../table.ts';
 import { spellFloat, spellInt } from './scalar.ts';
+import type { TypeSurvey } from './survey.ts';
 
 const { INT, PTR, ARRAY, STRUCT, UNION, ENUM, TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG, FLOAT, ENUM64 } = BTF_KIND;
 
@@ -17,15 +18,14 @@ export class CLayout {
   /** Alignment by type id, 0 where not known yet. */
   readonly #aligns: Uint32Array;
   readonly #packed: Uint8Array;
-  /** Every byte offset at which a struct is a member by value, or-ed together: its low bits limit the alignment. */
-  readonly #embedded: Uint32Array;
+  readonly #survey: TypeSurvey;
   #depth = 0;
 
-  constructor(table: TypeTable) {
+  constructor(table: TypeTable, survey: TypeSurvey) {
     this.#table = table;
+    this.#survey = survey;
     this.#aligns = new Uint32Array(table.count);
     this.#packed = new Uint8Array(table.count);
-    this.#embedded = embeddingOffsets(table);
   }
 
   /** True where a struct or union needs `__attribute__((packed))`. */
@@ -45,6 +45,28 @@ export class CLayout {
     this.#depth--;
     this.#aligns[id] = align;
     return align;
+  }
+
+  /** Width of a bitfield in the encoding before kind_flag: an INT that has fewer bits than its bytes; else 0. */
+  oddIntWidth(typeId: number): number {
+    if (!this.#survey.hasOddInts) return 0;
+    const table = this.#table;
+    const id = table.resolve(typeId);
+    if (table.kind(id) !== INT) return 0;
+    const bits = table.word(table.head(id) + 3) & 0xff;
+    return bits === table.sizeOrType(id) * 8 ? 0 : bits;
+  }
+
+  /** The bit where the compiler puts a member that follows bit `end` without padding of ours. */
+  nextPlace(end: number, typeId: number, width: number, packed: boolean): number {
+    if (width === 0) {
+      const align = packed ? 8 : this.align(typeId) * 8;
+      return Math.ceil(end / align) * align;
+    }
+    if (packed) return end;
+    const align = this.align(typeId) * 8;
+    const crosses = (end % align) + width > this.#table.size(typeId) * 8;
+    return crosses ? Math.ceil(end / align) * align : end;
   }
 
   #compute(id: number): number {
@@ -89,7 +111,7 @@ export class CLayout {
       const place = table.word(at + 2);
       const align = this.align(typeId);
       const offset = bitfields ? place & 0xffffff : place;
-      const width = bitfields ? place >>> 24 : oddIntWidth(table, typeId);
+      const width = bitfields ? place >>> 24 : this.oddIntWidth(typeId);
       if (align > natural) natural = align;
       if (width === 0) packed ||= offset % (align * 8) !== 0;
       // A bitfield that is not packed never crosses a boundary of its declared type.
@@ -99,7 +121,7 @@ export class CLayout {
     if (!packed) return natural;
     this.#packed[id] = 1;
     // As much alignment as all its uses leave: without any, clang reads such a struct byte by byte.
-    const places = (this.#embedded[id] as number) | size;
+    const places = (this.#survey.embedded[id] as number) | size;
     return Math.min(natural, lowestBit(places));
   }
 }
@@ -107,33 +129,4 @@ export class CLayout {
 /** The largest power of two that divides `value`; 1 for 0. */
 function lowestBit(value: number): number {
   return value === 0 ? 1 : (value & -value) >>> 0;
-}
-
-/** Width of a bitfield in the encoding before kind_flag: an INT that has fewer bits than its bytes; else 0. */
-export function oddIntWidth(table: TypeTable, typeId: number): number {
-  const id = table.resolve(typeId);
-  if (table.kind(id) !== INT) return 0;
-  const bits = table.word(table.head(id) + 3) & 0xff;
-  return bits === table.sizeOrType(id) * 8 ? 0 : bits;
-}
-
-function embeddingOffsets(table: TypeTable): Uint32Array {
-  const offsets = new Uint32Array(table.count);
-  const { words, heads } = table;
-  for (let id = 1; id < table.count; id++) {
-    let at = heads[id] as number;
-    const info = words[at + 1] as number;
-    const kind = (info >>> 24) & 0x7f;
-    if (kind !== STRUCT && kind !== UNION) continue;
-    const bitfields = info >>> 31 === 1;
-    at += 3;
-    for (let i = info & 0xffffff; i > 0; i--, at += 3) {
-      const typeId = table.element(words[at + 1] as number);
-      const inner = table.kind(typeId);
-      if (inner !== STRUCT && inner !== UNION) continue;
-      const place = words[at + 2] as number;
-      offsets[typeId] = (offsets[typeId] as number) | ((bitfields ? place & 0xffffff : place) >>> 3);
-    }
-  }
-  return offsets;
 }

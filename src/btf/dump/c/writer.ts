@@ -1,13 +1,12 @@
 import { FormatError } from '../../../error.ts';
 import { BTF_KIND } from '../../types.ts';
 import { loopError, type TypeTable } from '../table.ts';
-import { enumText } from './enum.ts';
-import { NameSpaces, toIdentifier } from './identifier.ts';
-import { CLayout, oddIntWidth } from './layout.ts';
-import { padding } from './padding.ts';
-import { spellFloat, spellInt } from './scalar.ts';
+import { CLayout } from './layout.ts';
+import { phrase } from './output.ts';
+import type { TypeSurvey } from './survey.ts';
+import { CText, endless, inlinedMember } from './text.ts';
 
-const { INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC_PROTO, TYPE_TAG, FLOAT, ENUM64 } = BTF_KIND;
+const { PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC_PROTO, TYPE_TAG, ENUM64 } = BTF_KIND;
 
 /** Types that lead to each other through pointers nest no deeper than this in any program. */
 const maxDepth = 1000;
@@ -15,28 +14,32 @@ const maxDepth = 1000;
 /** What has been written of a type. */
 const state = { none: 0, ongoing: 1, done: 2 } as const;
 
+const space = 0x20;
+const endOfDefinition = phrase(';\n\n');
+const lastLine = phrase(';\n');
+const typedef = phrase('typedef ');
+const anonymousEnum = phrase('enum ');
+/** Around what C23 has as keywords: true, false and bool. */
+const beforeC23 = phrase('#if !defined(__STDC_VERSION__) || __STDC_VERSION__ < 202311L\n');
+const endIf = phrase('#endif\n\n');
+
 /**
  * Writes type definitions as C in an order that compiles: what is held by value is defined first, what is pointed to is
- * declared first. Text gathers in `text`, for the caller to take.
+ * declared first.
  */
 export class CWriter {
-  text = '';
+  readonly text: CText;
   readonly #table: TypeTable;
-  readonly #layout: CLayout;
-  readonly #names = new NameSpaces();
-  /** Name by type id, once it has been given out. */
-  readonly #nameOf: (string | undefined)[];
   readonly #states: Uint8Array;
   /** 1 where C knows a struct's or union's tag. */
   readonly #declared: Uint8Array;
   #depth = 0;
-  /** Members that may still be written: a hostile BTF of anonymous structs in each other would never end. */
+  /** Members that may still be looked at, see CText. */
   #budget: number;
 
-  constructor(table: TypeTable) {
+  constructor(table: TypeTable, survey: TypeSurvey) {
     this.#table = table;
-    this.#layout = new CLayout(table);
-    this.#nameOf = Array.from({ length: table.count });
+    this.text = new CText(table, new CLayout(table, survey));
     this.#states = new Uint8Array(table.count);
     this.#declared = new Uint8Array(table.count);
     this.#budget = table.words.length * 16 + 65536;
@@ -61,15 +64,9 @@ export class CWriter {
     }
   }
 
-  /** Writes all that a type needs and gives the declaration of `name` with it. */
-  declare(id: number, name: string): string {
+  /** Writes what a type needs to be declared with. */
+  prepare(id: number): void {
     this.#need(id, 0, false);
-    return this.#declaration(id, name, '');
-  }
-
-  /** A name at file scope that no definition may take any more. */
-  reserve(name: string): string {
-    return this.#names.identifier(name);
   }
 
   #defineComposite(id: number): void {
@@ -77,7 +74,11 @@ export class CWriter {
     if (this.#states[id] === state.ongoing) throw loopError(this.#table.btf, id);
     this.#states[id] = state.ongoing;
     this.#needMembers(id, id);
-    this.text += `${this.#tag(id)} ${this.#body(id, '')};\n\n`;
+    const { text } = this;
+    text.tag(id);
+    text.out.char(space);
+    text.body(id, 0);
+    text.out.put(endOfDefinition);
     this.#states[id] = state.done;
     this.#declared[id] = 1;
   }
@@ -85,39 +86,58 @@ export class CWriter {
   #defineEnum(id: number): void {
     if (this.#states[id] === state.done) return;
     this.#states[id] = state.done;
+    const { text } = this;
+    const { out } = text;
     const named = this.#table.isNamed(id);
     if (this.#table.vlen(id) === 0) {
       // clang writes `enum name;` so.
-      if (named) this.text += `${this.#tag(id)};\n\n`;
+      if (!named) return;
+      text.tag(id);
+      out.put(endOfDefinition);
       return;
     }
-    const { body, attribute, isBool } = enumText(this.#table, id, this.#names, '');
-    const text = `${named ? this.#tag(id) : 'enum'} ${body}${attribute};\n`;
-    this.text += isBool ? beforeC23(text) : `${text}\n`;
+    const start = out.length;
+    if (named) text.tag(id);
+    else out.put(anonymousEnum);
+    if (named) out.char(space);
+    if (!text.enumBody(id, 0)) {
+      out.put(endOfDefinition);
+      return;
+    }
+    out.put(lastLine);
+    out.put(endIf);
+    out.insert(start, beforeC23);
   }
 
   #defineTypedef(id: number): void {
     if (this.#states[id] === state.done) return;
     if (this.#states[id] === state.ongoing) throw loopError(this.#table.btf, id);
     this.#states[id] = state.ongoing;
+    const { text } = this;
+    const { out } = text;
     const target = this.#table.sizeOrType(id);
     const kind = this.#table.kind(target);
     // `typedef struct x y;` declares struct x by itself.
     if ((kind === STRUCT || kind === UNION) && this.#table.isNamed(target)) this.#declared[target] = 1;
     else this.#need(target, 0, false);
-    const name = this.#identifier(id);
-    const text = `typedef ${this.#declaration(target, name, '')};\n`;
-    this.text += name === 'bool' ? beforeC23(text) : `${text}\n`;
+    const name = text.typedefName(id);
+    const isBool = text.isNamed(name, 'bool');
+    if (isBool) out.put(beforeC23);
+    out.put(typedef);
+    text.declaration(target, name, 0);
+    out.put(isBool ? lastLine : endOfDefinition);
+    if (isBool) out.put(endIf);
     this.#states[id] = state.done;
   }
 
   /** Writes what has to stand before a use of a type; `owner` is the struct in whose body the use is, which C knows there. */
   #need(id: number, owner: number, complete: boolean): void {
     const table = this.#table;
+    const { kinds } = table;
     if (++this.#depth > maxDepth) throw new FormatError({ code: 'E_BTF_DEPTH', what: 'types are nested too deep', where: { id } });
     for (let steps = 0, through = false; ; steps++) {
       if (steps > maxDepth) throw loopError(table.btf, id);
-      const kind = table.kind(id);
+      const kind = kinds[id] ?? table.kind(id);
       if (kind === PTR) {
         complete = false;
         through = true;
@@ -128,7 +148,7 @@ export class CWriter {
         if (through && this.#states[table.element(id)] === state.ongoing) complete = false;
         continue;
       } else if (kind === TYPEDEF) {
-        this.#defineTypedef(id);
+        if (this.#states[id] !== state.done) this.#defineTypedef(id);
         if (!complete) break;
       } else if (kind !== CONST && kind !== VOLATILE && kind !== RESTRICT && kind !== TYPE_TAG) {
         this.#needBase(id, kind, owner, complete);
@@ -168,231 +188,19 @@ export class CWriter {
   #needMembers(id: number, owner: number): void {
     const table = this.#table;
     const count = table.vlen(id);
-    this.#spend(id, count + 1);
+    this.#budget -= count + 1;
+    if (this.#budget < 0) throw endless(table, id);
     for (let i = 0, at = table.head(id) + 3; i < count; i++, at += 3) {
-      const inlined = this.#inlined(at);
+      const inlined = inlinedMember(table, at);
       if (inlined === 0) this.#need(table.word(at + 1), owner, true);
       else this.#needMembers(inlined, owner);
     }
   }
 
-  /**
-   * The struct or union whose members stand for the unnamed member at this word; 0 where the member has a name.
-   * With -fms-extensions (kernels since 6.19) it may have a tag or a typedef, which standard C does not allow here.
-   */
-  #inlined(at: number): number {
-    const table = this.#table;
-    if (table.word(at) !== 0) return 0;
-    const id = table.resolve(table.word(at + 1));
-    return table.kind(id) === STRUCT || table.kind(id) === UNION ? id : 0;
-  }
-
   #declareTag(id: number): void {
     if (this.#declared[id] === 1) return;
     this.#declared[id] = 1;
-    this.text += `${this.#tag(id)};\n\n`;
+    this.text.tag(id);
+    this.text.out.put(endOfDefinition);
   }
-
-  /** `struct name`, `union name` or `enum name`. */
-  #tag(id: number): string {
-    return (this.#nameOf[id] ??= this.#newTag(id));
-  }
-
-  #newTag(id: number): string {
-    const table = this.#table;
-    const kind = table.kind(id);
-    if (kind === FWD) {
-      const target = table.flag(id) ? 'union' : 'struct';
-      return `${target} ${this.#names.declareTag(table.name(id), target)}`;
-    }
-    const word = kind === STRUCT ? 'struct' : kind === UNION ? 'union' : 'enum';
-    return `${word} ${this.#names.defineTag(table.name(id), word)}`;
-  }
-
-  #identifier(id: number): string {
-    return (this.#nameOf[id] ??= this.#names.identifier(this.#table.name(id)));
-  }
-
-  /** A type with the declarator `inner` in it: `int (*name)[3]`. */
-  #declaration(id: number, inner: string, indent: string): string {
-    const table = this.#table;
-    let qualifiers = '';
-    let tags = '';
-    for (let steps = 0; ; steps++) {
-      if (steps > maxDepth) throw loopError(table.btf, id);
-      const kind = table.kind(id);
-      switch (kind) {
-        case CONST:
-        case VOLATILE:
-        case RESTRICT: {
-          // An array and its elements may both be const.
-          const word = kind === CONST ? 'const ' : kind === VOLATILE ? 'volatile ' : 'restrict ';
-          if (!qualifiers.includes(word)) qualifiers += word;
-          break;
-        }
-        case TYPE_TAG:
-          tags += typeTag(table.name(id), table.flag(id));
-          break;
-        case PTR:
-          inner = `*${tags === '' ? '' : `${tags.slice(1)} `}${inner === '' ? qualifiers.trimEnd() : qualifiers}${inner}`;
-          qualifiers = '';
-          tags = '';
-          break;
-        case ARRAY:
-        case FUNC_PROTO: {
-          if (inner.startsWith('*')) inner = `(${inner})`;
-          if (kind === ARRAY) {
-            const head = table.head(id);
-            inner += `[${table.word(head + 5)}]`;
-            id = table.word(head + 3);
-            continue;
-          }
-          inner += this.#parameters(id, indent);
-          // Qualifiers of a function mean nothing.
-          qualifiers = '';
-          tags = '';
-          break;
-        }
-        default: {
-          // `restrict` is only for pointers.
-          const text = `${qualifiers.replace('restrict ', '')}${this.#base(id, kind, indent)}${tags}`;
-          return inner === '' ? text : `${text} ${inner}`;
-        }
-      }
-      id = table.sizeOrType(id);
-    }
-  }
-
-  #base(id: number, kind: number, indent: string): string {
-    const table = this.#table;
-    switch (kind) {
-      case INT:
-        return (this.#nameOf[id] ??= this.#int(id));
-      case FLOAT:
-        return (this.#nameOf[id] ??= spellFloat(table.sizeOrType(id)).text);
-      case TYPEDEF:
-        return this.#identifier(id);
-      case STRUCT:
-      case UNION:
-        return table.isNamed(id) ? this.#tag(id) : this.#anonymous(id, indent);
-      case ENUM:
-      case ENUM64: {
-        if (table.isNamed(id)) return this.#tag(id);
-        const { body, attribute } = enumText(table, id, this.#names, indent);
-        return `enum ${body}${attribute}`;
-      }
-      case FWD:
-        return this.#tag(id);
-      default:
-        return 'void';
-    }
-  }
-
-  #anonymous(id: number, indent: string): string {
-    return `${this.#table.kind(id) === STRUCT ? 'struct' : 'union'} ${this.#body(id, indent)}`;
-  }
-
-  #int(id: number): string {
-    const table = this.#table;
-    const encoding = (table.word(table.head(id) + 3) >>> 24) & 15;
-    return spellInt(table.name(id), table.sizeOrType(id), encoding, table.pointerSize).text;
-  }
-
-  #parameters(id: number, indent: string): string {
-    const table = this.#table;
-    const count = table.vlen(id);
-    const head = table.head(id);
-    // clang writes `(void)` as one parameter of type void.
-    if (count === 0 || (count === 1 && table.word(head + 4) === 0)) return '(void)';
-    if (++this.#depth > maxDepth) throw loopError(table.btf, id);
-    let text = '(';
-    for (let i = 0; i < count; i++) {
-      const name = table.word(head + 3 + i * 2);
-      const typeId = table.word(head + 4 + i * 2);
-      if (i > 0) text += ', ';
-      if (typeId === 0 && name === 0 && i === count - 1) text += '...';
-      else text += this.#declaration(typeId, name === 0 ? '' : toIdentifier(table.string(name)), indent);
-    }
-    this.#depth--;
-    return `${text})`;
-  }
-
-  /** Braces, members and attributes of a struct or union. */
-  #body(id: number, indent: string): string {
-    const table = this.#table;
-    const count = table.vlen(id);
-    const size = table.sizeOrType(id);
-    const isStruct = table.kind(id) === STRUCT;
-    const bitfields = table.flag(id);
-    const packed = this.#layout.isPacked(id);
-    const lead = `\n${indent}\t`;
-    this.#spend(id, count + 1);
-    if (++this.#depth > maxDepth) throw loopError(table.btf, id);
-    let text = '{';
-    /** First bit after the members so far. */
-    let end = 0;
-    for (let i = 0, at = table.head(id) + 3; i < count; i++, at += 3) {
-      const typeId = table.word(at + 1);
-      const place = table.word(at + 2);
-      const offset = bitfields ? place & 0xffffff : place;
-      const width = bitfields ? place >>> 24 : oddIntWidth(table, typeId);
-      const name = table.word(at) === 0 ? '' : toIdentifier(table.string(table.word(at)));
-      const inlined = this.#inlined(at);
-      if (name === '' && inlined === 0) continue;
-      const bits = width === 0 ? table.size(typeId) * 8 : width;
-      if (isStruct) {
-        if (offset < end) {
-          text += `${lead}/* ${name} overlaps, from bit ${offset} */`;
-          continue;
-        }
-        if (this.#nextPlace(end, typeId, width, packed) !== offset) text += padding(end, offset, table.pointerSize, lead);
-      }
-      end = isStruct ? offset + bits : Math.max(end, bits);
-      if (inlined > 0) text += `${lead}${this.#anonymous(inlined, `${indent}\t`)};`;
-      else text += `${lead}${this.#declaration(typeId, name, `${indent}\t`)}${width === 0 ? '' : `: ${width}`};`;
-    }
-    const align = this.#layout.align(id);
-    if (Math.ceil(end / (align * 8)) * align < size) {
-      if (isStruct) text += padding(end, size * 8, table.pointerSize, lead);
-      else text += `${lead}struct {${padding(0, size * 8, table.pointerSize, `${lead}\t`)}${lead}};`;
-    }
-    text += text === '{' ? '}' : `\n${indent}}`;
-    this.#depth--;
-    if (!packed) return text;
-    return `${text} __attribute__((packed${align > 1 ? `, aligned(${align})` : ''}))`;
-  }
-
-  /** Where the compiler puts a member that follows bit `end` without padding of ours. */
-  #nextPlace(end: number, typeId: number, width: number, packed: boolean): number {
-    if (width === 0) {
-      const align = packed ? 8 : this.#layout.align(typeId) * 8;
-      return Math.ceil(end / align) * align;
-    }
-    if (packed) return end;
-    const align = this.#layout.align(typeId) * 8;
-    const crosses = (end % align) + width > this.#table.size(typeId) * 8;
-    return crosses ? Math.ceil(end / align) * align : end;
-  }
-
-  #spend(id: number, members: number): void {
-    this.#budget -= members;
-    if (this.#budget < 0) {
-      throw new FormatError({
-        code: 'E_BTF_SIZE',
-        what: 'the types written out would have no end',
-        where: { ...this.#table.btf.where(), id },
-      });
-    }
-  }
-}
-
-/** Text for C before C23, where true, false and bool are keywords. */
-function beforeC23(text: string): string {
-  return `#if !defined(__STDC_VERSION__) || __STDC_VERSION__ < 202311L\n${text}#endif\n\n`;
-}
-
-/** A type tag as clang takes it; what could be anything else in the C text is left out. */
-function typeTag(name: string, attribute: boolean): string {
-  if (!/^\w+(\(\w+\))?$/.test(name)) return '';
-  return attribute ? ` __attribute__((${name}))` : ` __attribute__((btf_type_tag("${name}")))`;
 }

@@ -1,0 +1,67 @@
+import type { Btf } from '../../btf.ts';
+import { toUtf8 } from '../../../bytes/text.ts';
+import { isIdentifierByte, isKeyword, toIdentifier } from './identifier.ts';
+
+/** Names longer than this are cut: kernels take 512 bytes. */
+const maxName = 512;
+
+/**
+ * All strings of a BTF and its base in one array, followed by names made here: a name is the offset where it starts, and is
+ * written by copying bytes. A dump names half a million things; as JavaScript strings that would be most of its time.
+ */
+export class NameArena {
+  bytes: Uint8Array;
+  readonly #btf: Btf;
+  /** Offsets below are the BTF's own. */
+  readonly #own: number;
+  #end: number;
+
+  constructor(btf: Btf) {
+    this.#btf = btf;
+    this.#own = btf.stringsEnd;
+    this.#end = btf.stringsEnd;
+    this.bytes = new Uint8Array(btf.stringsEnd + 65536);
+    for (let part: Btf | null = btf; part !== null; part = part.base) {
+      const { stringsAt, stringsLength } = part.header;
+      this.bytes.set(part.bytes.subarray(stringsAt, stringsAt + stringsLength), part.firstString);
+    }
+  }
+
+  /** Adds a name; gives its offset. */
+  add(name: string): number {
+    const text = toUtf8(name);
+    const at = this.#end;
+    this.#end += text.length + 1;
+    if (this.#end > this.bytes.length) {
+      const larger = new Uint8Array(this.#end * 2);
+      larger.set(this.bytes);
+      this.bytes = larger;
+    }
+    this.bytes.set(text, at);
+    this.bytes[this.#end - 1] = 0;
+    return at;
+  }
+
+  /** The offset of a C identifier for the name at an offset: nearly always that name itself. */
+  identifier(offset: number): number {
+    return this.#isIdentifier(offset) ? offset : this.add(toIdentifier(this.string(offset)).slice(0, maxName));
+  }
+
+  string(offset: number): string {
+    if (offset < this.#own) return this.#btf.string(offset);
+    return new TextDecoder().decode(this.bytes.subarray(offset, this.bytes.indexOf(0, offset)));
+  }
+
+  #isIdentifier(offset: number): boolean {
+    const { bytes } = this;
+    // Throws for an offset past the strings.
+    if (offset >= this.#end) this.#btf.string(offset);
+    let end = offset;
+    while (isIdentifierByte[bytes[end] as number] === 1) end++;
+    const length = end - offset;
+    if (bytes[end] !== 0 || length === 0 || length > maxName) return false;
+    const first = bytes[offset] as number;
+    const isDigit = first >= 0x30 && first <= 0x39;
+    return !isDigit && !isKeyword(first, length, () => this.string(offset));
+  }
+}

@@ -23,7 +23,7 @@ import { collectVariables } from './variables.ts';
 
 /** How {@link openObject} judges an object. */
 export interface OpenOptions {
-  /** The object's name, which the names of its data maps begin with: the file name without its extension. */
+  /** The object's name, which the names of its data maps begin with: the file's, of which what comes before the first dot counts. */
   readonly name?: string;
   /**
    * Refuse whatever libbpf refuses. Else also taken: legacy `maps` sections, section names of other loaders, ring buffers with a
@@ -49,7 +49,8 @@ export interface OpenOptions {
  * }
  */
 export function openObject(bytes: Uint8Array, options: OpenOptions = {}): ObjectSpec {
-  const name = options.name ?? 'object';
+  // libbpf names an object by its file's name up to the first dot.
+  const name = (options.name ?? 'object').split('.', 1)[0] ?? '';
   const strict = options.strict ?? false;
   const elf = parseElf(bytes);
   checkKind(elf);

@@ -171,7 +171,7 @@ export interface ExternSpec {
  * It can be changed before loading: resize a map, set a variable, drop a program.
  */
 export interface ObjectSpec {
-  /** Name for messages and internal map names: the file name without its extension. */
+  /** Name for messages and internal map names: the file's name up to its first dot. */
   readonly name: string;
   readonly littleEndian: boolean;
   readonly license: string;

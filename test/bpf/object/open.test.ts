@@ -25,6 +25,17 @@ t.test('maps: names, types, tags, contents', async (t) => {
   t.same([...(map('.data.custom')?.data ?? [])], [9, 0, 0, 0]);
 });
 
+t.test("the object's name ends at the first dot", async (t) => {
+  for (const [name, map] of [
+    ['maps.bpf', 'maps.rodata'],
+    ['a_long_name.bpf.o', 'a_long_n.rodata'],
+    ['odd-name', 'odd_name.rodata'],
+  ] as const) {
+    const spec = openObject(fixtureBytes('maps.bpf.o'), { name });
+    t.equal(spec.maps.find(({ origin }) => origin === 'rodata')?.libbpfName, map);
+  }
+});
+
 t.test('a ring buffer is rounded to pages of the kernel at hand', async (t) => {
   const ring = open('maps', { pageSize: 65536 }).maps.find(({ name }) => name === 'ring');
   t.equal(ring?.maxEntries, 65536);

@@ -81,6 +81,7 @@ export function textOf(slot: Slot | null): Reader<string> {
 /** A reader of the value as a number; NaN for what is none. */
 export function numberOf(slot: Slot | null): Reader<number> {
   if (slot === null) return () => Number.NaN;
+  if (slot.shape === 'scalar' && (slot.kind === 'uint64' || slot.kind === 'int64')) return wideNumber(slot);
   const value = valueOf(slot);
   return (record, at) => {
     const got = value(record, at);
@@ -212,6 +213,12 @@ function scalarValue({ kind, offset }: ScalarSlot): Reader<EventValue> {
     default:
       return ({ view }, at) => view.getFloat64(at + offset, true);
   }
+}
+
+/** A 64-bit integer as the nearest double, without a bigint in between: both products are exact, the sum is rounded once. */
+function wideNumber({ kind, offset }: ScalarSlot): Reader<number> {
+  if (kind === 'uint64') return ({ view }, at) => view.getUint32(at + offset + 4, true) * 4294967296 + view.getUint32(at + offset, true);
+  return ({ view }, at) => view.getInt32(at + offset + 4, true) * 4294967296 + view.getUint32(at + offset, true);
 }
 
 function arrayValue({ offset, count, stride, element }: ArraySlot): Reader<EventValue> {

@@ -94,6 +94,8 @@ export interface TextSlot {
   text(record: EventRecord, at: number): string;
   /** Whether few different texts come again and again, so that keeping their encoded form pays. */
   readonly repeats: boolean;
+  /** The number that the text is made of alone, where there is one: equal numbers have equal texts. */
+  readonly key?: (record: EventRecord, at: number) => number;
 }
 
 /** How to get a field's value out of an event. */

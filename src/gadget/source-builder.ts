@@ -12,6 +12,8 @@ export interface SourceAnnotations {
 
 /** Most fields one event may have: nobody reads more, and hostile types could make millions. */
 const maxFields = 8192;
+/** Texts kept for each field. */
+const maxTexts = 4096;
 
 /** A data source being made: the fields of the struct first, then what is added for people. */
 export class SourceBuilder {
@@ -69,6 +71,24 @@ export class SourceBuilder {
   addText(beside: Field, leaf: string, slot: Omit<TextSlot, 'shape'>): Field | null {
     beside.suggest('columns.hidden', 'true');
     return this.add({ leaf, parent: beside.parent, slot: { shape: 'text', ...slot }, tags: [`name:${leaf}`] }, beside);
+  }
+
+  /** Adds a text field that depends on another's number alone: texts of numbers that were there before are kept. */
+  addNumberText(beside: Field, leaf: string, format: (value: number) => string): Field | null {
+    const texts = new Map<number, string>();
+    return this.addText(beside, leaf, {
+      repeats: true,
+      key: (record, at) => beside.number(record, at),
+      text(record, at) {
+        const value = beside.number(record, at);
+        let text = texts.get(value);
+        if (text !== undefined) return text;
+        if (texts.size >= maxTexts) texts.clear();
+        text = format(value);
+        texts.set(value, text);
+        return text;
+      },
+    });
   }
 
   /** Replaces a field by another slot under the same name, keeping its annotations. */

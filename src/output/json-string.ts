@@ -87,6 +87,28 @@ export function sequenceLength(source: Uint8Array, at: number, end: number): num
   return (fourth & 0xc0) === 0x80 ? 4 : -3;
 }
 
+/** Writes a JavaScript string as JSON with quotes; makes room itself. */
+export function putJsonText(out: ByteWriter, text: string): void {
+  const { length } = text;
+  out.ensure(length + 2);
+  const { bytes } = out;
+  let at = out.length;
+  bytes[at++] = 0x22;
+  for (let i = 0; i < length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x7f || classes[code] !== 0) {
+      // Nothing counts before `out.length` is set: the whole text goes the other way.
+      const encoded = jsonBytes(text);
+      out.ensure(encoded.length);
+      out.literal(encoded);
+      return;
+    }
+    bytes[at++] = code;
+  }
+  bytes[at++] = 0x22;
+  out.length = at;
+}
+
 /** A JavaScript string as JSON in UTF-8, with quotes and the same escapes as {@link putJsonBytes}. */
 export function jsonBytes(text: string): Buffer {
   return Buffer.from(jsonText(text), 'utf8');

@@ -8,7 +8,7 @@ import { epochStart, epochZone } from '../gadget/special/epoch.ts';
 import { fieldTree, type FieldNode } from '../gadget/tree.ts';
 import type { ByteWriter } from './byte-writer.ts';
 import { sortedNodes } from './json-layout.ts';
-import { jsonBytes, maxEscape, putJsonBytes } from './json-string.ts';
+import { jsonBytes, maxEscape, putJsonBytes, putJsonText } from './json-string.ts';
 
 /** Writes one value. */
 type Put = (out: ByteWriter, record: EventRecord, at: number) => void;
@@ -339,12 +339,10 @@ const maxKept = 4096;
 
 function textPut(slot: Extract<Slot, { shape: 'text' }>): Put {
   if (!slot.repeats) {
-    return (out, record, at) => {
-      const bytes = jsonBytes(slot.text(record, at));
-      out.ensure(bytes.length);
-      out.literal(bytes);
-    };
+    return (out, record, at) => putJsonText(out, slot.text(record, at));
   }
+  const { key } = slot;
+  if (key !== undefined) return numberTextPut(slot, key);
   const kept = new Map<string, Buffer>();
   return (out, record, at) => {
     const text = slot.text(record, at);
@@ -353,6 +351,22 @@ function textPut(slot: Extract<Slot, { shape: 'text' }>): Put {
       if (kept.size >= maxKept) kept.clear();
       bytes = jsonBytes(text);
       kept.set(text, bytes);
+    }
+    out.ensure(bytes.length);
+    out.literal(bytes);
+  };
+}
+
+/** Texts that follow from a number: neither the text nor its hash is made for one that was there before. */
+function numberTextPut(slot: Extract<Slot, { shape: 'text' }>, key: (record: EventRecord, at: number) => number): Put {
+  const kept = new Map<number, Uint8Array>();
+  return (out, record, at) => {
+    const number = key(record, at);
+    let bytes = kept.get(number);
+    if (bytes === undefined) {
+      if (kept.size >= maxKept) kept.clear();
+      bytes = Uint8Array.from(jsonBytes(slot.text(record, at)));
+      kept.set(number, bytes);
     }
     out.ensure(bytes.length);
     out.literal(bytes);

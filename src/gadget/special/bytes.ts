@@ -6,10 +6,13 @@ const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB'];
 /** A number of bytes in powers of 1000: `0 B`, `82 kB`, `1.2 MB`; one digit after the point below 10. */
 export function bytesText(bytes: number): string {
   if (bytes < 10) return `${bytes} B`;
-  // The logarithm of an exact power of 1000 can come out a hair below its exponent.
-  let exponent = Math.min(units.length - 1, Math.floor(Math.log(bytes) / Math.log(1000)));
-  if (bytes >= 1000 ** (exponent + 1) && exponent < units.length - 1) exponent++;
-  const value = Math.floor((bytes / 1000 ** exponent) * 10 + 0.5) / 10;
+  let exponent = 0;
+  let scale = 1;
+  while (exponent < units.length - 1 && bytes >= scale * 1000) {
+    exponent++;
+    scale *= 1000;
+  }
+  const value = Math.floor((bytes / scale) * 10 + 0.5) / 10;
   return `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ${units[exponent] ?? ''}`;
 }
 
@@ -20,6 +23,6 @@ export const bytesType: SpecialType = {
   extend(builder, field) {
     const leaf = targetName(field, 'formatters.bytes.target');
     if (leaf === null) return;
-    builder.addText(field, leaf, { text: (record, at) => bytesText(field.number(record, at)), repeats: true })?.suggestTemplate('bytes');
+    builder.addText(field, leaf, { text: (record, at) => bytesText(field.number(record, at)), repeats: false })?.suggestTemplate('bytes');
   },
 };

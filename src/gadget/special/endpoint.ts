@@ -1,5 +1,4 @@
 import type { Field } from '../field.ts';
-import type { EventRecord } from '../record.ts';
 import type { SourceBuilder } from '../source-builder.ts';
 import { namesByNumber } from './errno.ts';
 import { ip4Text, ip6Text } from './ip.ts';
@@ -35,8 +34,7 @@ export const l4endpointType: SpecialType = {
     const port = inside(builder, field, 'port')?.suggest('columns.hidden', 'true') ?? null;
     const protocol = inside(builder, field, 'proto_raw');
     if (protocol !== null) {
-      const text = (record: EventRecord, at: number): string => protocolText(protocol.number(record, at));
-      builder.addText(protocol, 'proto', { text, repeats: true })?.suggest('columns.hidden', 'true');
+      builder.addNumberText(protocol, 'proto', protocolText)?.suggest('columns.hidden', 'true');
     }
     const endpoint = builder.add(
       {

@@ -22,7 +22,10 @@ export const enumType: SpecialType = {
     const type = (own.name === '' ? null : builder.context.kernelEnum(own.name)) ?? own;
     const separator = field.annotation('ebpf.formatter.bitfield.separator');
     const text = name.endsWith('_set') ? bitNames(type, separator === null || separator === '' ? '|' : separator) : valueNames(type);
-    const added = builder.addText(field, leaf, { text: (record, at) => text(field.wide(record, at)), repeats: true });
+    // Numbers past 2^53 are not told apart by their nearest double.
+    const added = field.isWide
+      ? builder.addText(field, leaf, { text: (record, at) => text(field.wide(record, at)), repeats: true })
+      : builder.addNumberText(field, leaf, (value) => text(BigInt(value)));
     if (added !== null && type.values.length <= 256) added.suggest('value.one-of', type.values.map((value) => value.name).join(', '));
   },
 };

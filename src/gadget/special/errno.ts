@@ -17,9 +17,7 @@ export const errnoType: SpecialType = {
   extend(builder, field) {
     const leaf = targetName(field, 'formatters.errno.target');
     if (leaf === null) return;
-    builder
-      .addText(field, leaf, { text: (record, at) => errnoText(field.number(record, at)), repeats: true })
-      ?.suggestTemplate('errorString');
+    builder.addNumberText(field, leaf, errnoText)?.suggestTemplate('errorString');
   },
 };
 

@@ -31,6 +31,6 @@ export const fileFlagsType: SpecialType = {
     const leaf = targetName(field, 'formatters.file_flags.target');
     if (leaf === null) return;
     const { arch } = builder.context;
-    builder.addText(field, leaf, { text: (record, at) => fileFlagsText(arch, field.number(record, at)), repeats: true });
+    builder.addNumberText(field, leaf, (flags) => fileFlagsText(arch, flags));
   },
 };

@@ -31,6 +31,6 @@ export const fileModeType: SpecialType = {
   extend(builder, field) {
     const leaf = targetName(field, 'formatters.file_mode.target');
     if (leaf === null) return;
-    builder.addText(field, leaf, { text: (record, at) => fileModeText(field.number(record, at)), repeats: true });
+    builder.addNumberText(field, leaf, fileModeText);
   },
 };

@@ -17,6 +17,6 @@ export const signalType: SpecialType = {
   extend(builder, field) {
     const leaf = targetName(field, 'formatters.signal.target');
     if (leaf === null) return;
-    builder.addText(field, leaf, { text: (record, at) => signalText(field.number(record, at)), repeats: true });
+    builder.addNumberText(field, leaf, signalText);
   },
 };

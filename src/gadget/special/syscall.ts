@@ -23,8 +23,6 @@ export const syscallType: SpecialType = {
     const leaf = targetName(field, 'formatters.syscall.target');
     if (leaf === null) return;
     const { arch } = builder.context;
-    builder
-      .addText(field, leaf, { text: (record, at) => syscallText(arch, field.number(record, at)), repeats: true })
-      ?.suggestTemplate('syscall');
+    builder.addNumberText(field, leaf, (nr) => syscallText(arch, nr))?.suggestTemplate('syscall');
   },
 };

@@ -82,7 +82,12 @@ export function loadProgram(
     license: toCString('GPL'),
     prog_name: 'producer',
   };
-  const fd = bpf(sys, 'BPF_PROG_LOAD', values);
+  // EAGAIN: a signal was pending while the verifier worked (kernel/bpf/verifier.c, do_check).
+  let fd = 0;
+  for (let attempt = 0; attempt < 10; attempt++) {
+    fd = bpf(sys, 'BPF_PROG_LOAD', values);
+    if (fd !== -11) break;
+  }
   if (fd >= 0) return fd;
   const log = new Uint8Array(1 << 20);
   const again = bpf(sys, 'BPF_PROG_LOAD', { ...values, log_level: 1, log_size: log.length, log_buf: log });

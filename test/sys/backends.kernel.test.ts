@@ -20,6 +20,9 @@ import { Recorder } from '../../src/sys/recorder.ts';
 import { Replayer } from '../../src/sys/replayer.ts';
 import { Sys } from '../../src/sys/sys.ts';
 
+// A loaded machine may take long over all of it.
+t.setTimeout(110_000);
+
 const arch = hostArch();
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const hasNodeFfi = major > 26 || (major === 26 && minor >= 9);

@@ -10,6 +10,9 @@ import { PERF_ATTR_BITS, perfEventAttr, perfMmapPage } from '../../src/sys/perf-
 
 type Assert = Pick<typeof t, 'equal' | 'same' | 'comment'>;
 
+// A loaded machine may take long over all of it.
+t.setTimeout(110_000);
+
 const btf = Btf.parse(new Uint8Array(readFileSync('/sys/kernel/btf/vmlinux')));
 
 /** A member of a kernel struct with its path (`kprobe_multi.syms`), the names of anonymous structs left out. */

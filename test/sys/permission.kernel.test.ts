@@ -2,6 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
+// A loaded machine may take long over all of it.
+t.setTimeout(110_000);
+
 const child = fileURLToPath(new URL('permission-child.js', import.meta.url));
 
 /** Runs the child under a command that takes something from it; returns what it printed. */

@@ -7,6 +7,9 @@ import { FaultInjector, failNamed } from '../../../src/sys/fault-injector.ts';
 import { Sys } from '../../../src/sys/sys.ts';
 import { perfProducer, type Producer } from './producer.ts';
 
+// A loaded machine may take long over all of it.
+t.setTimeout(110_000);
+
 const sys = defaultSys();
 const cpus = onlineCpus();
 const tick = (ms = 0): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

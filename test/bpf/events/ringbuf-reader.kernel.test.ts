@@ -6,6 +6,9 @@ import { BPF_RINGBUF } from '../../../src/bpf/uapi/index.ts';
 import { defaultSys } from '../../../src/sys/default-sys.ts';
 import { maxPerRun, ringbufProducer } from './producer.ts';
 
+// A loaded machine may take long over all of it.
+t.setTimeout(110_000);
+
 const sys = defaultSys();
 /** node:ffi has no watch: there the reader looks by timer, up to 32 ms apart. */
 const watched = sys.backend.watch !== undefined;

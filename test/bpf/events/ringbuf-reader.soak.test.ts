@@ -5,6 +5,8 @@ import { RingbufReader } from '../../../src/bpf/events/ringbuf-reader.ts';
 import { defaultSys } from '../../../src/sys/default-sys.ts';
 import { maxPerRun, ringbufProducer } from './producer.ts';
 
+t.setTimeout(3_600_000);
+
 const sys = defaultSys();
 const ringSize = 256 * 1024;
 const recordSize = 56;

@@ -1,0 +1,89 @@
+// `npm run test:vm`: boots Debian kernels under QEMU and runs there, one VM at a time, the gadgets and the kernel tests.
+//   node scripts/test-vm.mjs [--kernel K]... [--what check,gadgets,perf,tests]... [--only PART] [--timeout S] [--no-build]
+//     --kernel   5.10, 6.1, 6.12, 7.3, or 6.1/arm64 (may be repeated; default: the four of x86-64)
+//     --what     check: load every program of every gadget; gadgets: run each, compare what it says with what was done;
+//                perf: the same on a kernel whose ring buffers were taken away; tests: the kernel tests of test/
+//     --only     of the tests, those whose file name has PART in it
+// Needs root and QEMU (Debian: qemu-system-x86 kmod, for arm64 qemu-system-arm); kernels are fetched through apt once.
+// Emulation without KVM is some twenty times slower than the machine: a kernel takes five to thirty minutes.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { build, root } from './setup.mjs';
+
+const { values } = parseArgs({
+  options: {
+    kernel: { type: 'string', multiple: true, default: ['5.10', '6.1', '6.12', '7.3'] },
+    what: { type: 'string', default: 'check,gadgets,perf,tests' },
+    only: { type: 'string', default: '' },
+    timeout: { type: 'string', default: '3600' },
+    'no-build': { type: 'boolean', default: false },
+  },
+});
+
+const tally = { passed: 0, failed: 0, skipped: 0 };
+
+function count(line) {
+  if (line.startsWith('ok - ')) tally.passed++;
+  else if (line.startsWith('not ok - ')) tally.failed++;
+  else if (line.startsWith('skip - ')) tally.skipped++;
+}
+
+function report(line) {
+  count(line);
+  console.log(line);
+}
+
+/** Runs scripts/vm/guest-tests.mjs in one VM; its lines go on to stdout and are counted. */
+function runVm(kernel, what, rigFlags) {
+  const [version, arch] = kernel.split('/');
+  if (arch === 'arm64' && !existsSync(path.join(os.homedir(), '.cache/vm-run/rootfs-arm64'))) {
+    report(`skip - ${kernel}: ${what.join(', ')} # a root filesystem for arm64 with Node is needed in ~/.cache/vm-run/rootfs-arm64`);
+    return Promise.resolve();
+  }
+  const archFlags = arch === 'arm64' ? ['--arch', 'arm64', '--root', path.join(os.homedir(), '.cache/vm-run/rootfs-arm64')] : [];
+  const guest = [
+    'node',
+    'scripts/vm/guest-tests.mjs',
+    `${kernel}${rigFlags.includes('--no-ringbuf') ? ' without ring buffers' : ''}`,
+    what.join(','),
+    values.only,
+  ];
+  const args = ['scripts/vm/run.mjs', '--kernel', version, ...archFlags, '--timeout', values.timeout, ...rigFlags, '--', ...guest];
+  console.log(`# ${kernel}: ${what.join(', ')}${rigFlags.length > 0 ? ` (${rigFlags.join(' ')})` : ''}`);
+  return new Promise((resolve) => {
+    const started = Date.now();
+    const vm = spawn('nice', [process.execPath, ...args], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+    for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => vm.kill(signal));
+    let rest = '';
+    let ended = false;
+    vm.stdout.setEncoding('utf8').on('data', (text) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop();
+      for (const line of lines) {
+        if (line === '# end') ended = true;
+        else report(line);
+      }
+    });
+    vm.on('close', (code) => {
+      // A VM that ended early has left tests out: that is a failure of its own.
+      if (!ended) report(`not ok - ${kernel}: the VM did not reach the end (exit code ${code}${code === 124 ? ': time-out' : ''})`);
+      console.log(`# ${kernel}: ${Math.round((Date.now() - started) / 1000)} s`);
+      resolve();
+    });
+  });
+}
+
+if (!values['no-build']) build();
+const wanted = values.what.split(',');
+for (const kernel of values.kernel) {
+  const plain = wanted.filter((what) => what !== 'perf');
+  if (plain.length > 0) await runVm(kernel, plain, []);
+  if (!wanted.includes('perf')) continue;
+  if (kernel.endsWith('/arm64')) report(`skip - ${kernel}: without ring buffers # the rig can take them away on x86-64 only`);
+  else await runVm(kernel, ['gadgets'], ['--no-ringbuf']);
+}
+console.log(`${tally.passed} passed, ${tally.failed} failed, ${tally.skipped} skipped`);
+process.exitCode = tally.failed === 0 && tally.passed > 0 ? 0 : 1;

@@ -1,0 +1,165 @@
+// What scripts/test-vm.mjs runs in the guest: prints `ok - `, `not ok - ` and `skip - ` lines, and `# end` at the end.
+//   node scripts/vm/guest-tests.mjs NAME WHAT[,WHAT...] [PART]
+import { spawn, spawnSync } from 'node:child_process';
+import { readdirSync, existsSync } from 'node:fs';
+import path from 'node:path';
+
+const [name, whats, part = ''] = process.argv.slice(2);
+const cli = 'build/src/cli/rawbpf.js';
+const gadgets = readdirSync('gadgets').filter((gadget) => existsSync(`gadgets/${gadget}/program.bpf.o`));
+
+/** Tests of the host's own doings, or about what a VM of this kind has not. */
+const notHere = new Map([
+  ['cli/package', 'installs npm packages: a VM has no network'],
+  ['fixtures/build', 'compiles, which no kernel changes'],
+  ['include/headers', 'compiles, which no kernel changes'],
+  ['declare/tsc', 'compiles, which no kernel changes'],
+  ['elf/binary', 'reads files, which no kernel changes'],
+  ['dump/vmlinux', 'compiles dumps of a whole kernel: too slow under emulation'],
+  ['dump/random', 'compiles, which no kernel changes'],
+  ['oracle/libbpf', 'compares files, which no kernel changes'],
+]);
+const testLimitMs = 900_000;
+
+const indent = (text) =>
+  text
+    .trimEnd()
+    .split('\n')
+    .slice(-60)
+    .map((line) => `#   ${line}\n`)
+    .join('');
+const line = (text) => process.stdout.write(`${text}\n`);
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Loads every program of every gadget. */
+function check() {
+  for (const gadget of gadgets) {
+    const started = Date.now();
+    const result = spawnSync(process.execPath, [cli, 'check', `gadgets/${gadget}/program.bpf.o`], { encoding: 'utf8' });
+    const seconds = Math.round((Date.now() - started) / 1000);
+    if (result.status === 0) line(`ok - ${name}: check ${gadget} (${seconds} s)`);
+    else line(`not ok - ${name}: check ${gadget} (${seconds} s)\n${indent(result.stdout + result.stderr)}`);
+  }
+}
+
+/** What is done while a gadget runs, and how its events tell that they saw it. */
+const deeds = {
+  trace_exec: {
+    act: () => spawnSync('/bin/true', ['rawbpf-deed']),
+    seen: (event) => JSON.stringify(event).includes('rawbpf-deed'),
+  },
+  trace_open: {
+    act: () => spawnSync('/bin/cat', ['/tmp/rawbpf-deed']),
+    seen: (event) => JSON.stringify(event).includes('/tmp/rawbpf-deed'),
+  },
+};
+
+/** Runs a gadget and does its deed five times: all five have to be told, once each. */
+async function runGadget(gadget) {
+  const deed = deeds[gadget];
+  if (deed === undefined) {
+    line(`skip - ${name}: run ${gadget} # nothing to do for it is written down here`);
+    return;
+  }
+  const started = Date.now();
+  const child = spawn(process.execPath, [cli, 'run', gadget, '-o', 'json'], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let errors = '';
+  let rest = '';
+  let total = 0;
+  let counting = false;
+  let seen = 0;
+  child.stderr.setEncoding('utf8').on('data', (text) => (errors += text));
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop();
+    for (const json of lines.filter((one) => one !== '')) {
+      total++;
+      if (!deed.seen(JSON.parse(json))) continue;
+      if (counting) seen++;
+      else first = true;
+    }
+  });
+  let first = false;
+  let ended = false;
+  const closed = new Promise((resolve) => child.on('close', (code) => resolve(((ended = true), code))));
+  // It is up when it tells of a deed; only then does the counting begin.
+  for (let i = 0; i < 240 && !first && !ended; i++) {
+    deed.act();
+    await pause(500);
+  }
+  await pause(3000);
+  counting = true;
+  for (let i = 0; i < 5 && !ended; i++) deed.act();
+  for (let i = 0; i < 40 && seen < 5 && !ended; i++) await pause(250);
+  await pause(1000);
+  child.kill('SIGINT');
+  const code = await closed;
+  const seconds = Math.round((Date.now() - started) / 1000);
+  const lost = /\b[1-9]\d* lost/.test(errors);
+  if (seen === 5 && code === 0 && !lost) line(`ok - ${name}: run ${gadget}: 5 of 5 deeds told, ${total} events (${seconds} s)`);
+  else
+    line(`not ok - ${name}: run ${gadget}: ${seen} of 5 deeds told, ${total} events, exit code ${code} (${seconds} s)\n${indent(errors)}`);
+}
+
+function testFiles(folder) {
+  return readdirSync(folder, { withFileTypes: true })
+    .flatMap((entry) => {
+      const file = path.join(folder, entry.name);
+      return entry.isDirectory() ? testFiles(file) : file.endsWith('.kernel.test.js') ? [file] : [];
+    })
+    .toSorted();
+}
+
+/** Runs the kernel tests, each in a process of its own. */
+function tests() {
+  for (const file of testFiles('build/test').filter((one) => one.includes(part))) {
+    const why = [...notHere].find(([key]) => file.includes(key));
+    if (why !== undefined) {
+      line(`skip - ${name}: ${file} # ${why[1]}`);
+      continue;
+    }
+    const started = Date.now();
+    const env = { ...process.env, TAP: '1', TAP_TIMEOUT: '0' };
+    const result = spawnSync(process.execPath, [file], {
+      encoding: 'utf8',
+      env,
+      timeout: testLimitMs,
+      killSignal: 'SIGKILL',
+      maxBuffer: 1 << 28,
+    });
+    const seconds = Math.round((Date.now() - started) / 1000);
+    const subtests = result.stdout.split('\n').filter((text) => /^(not )?ok \d/.test(text));
+    for (const text of subtests) {
+      const what = text.replace(/^(not )?ok \d+ -? ?/, '').replace(/ # time=.*| \{$/g, '');
+      const skipped = /# (SKIP|TODO) ?(.*)/i.exec(what);
+      if (skipped !== null) line(`skip - ${name}: ${file}: ${what.replace(/ # .*/, '')} # ${skipped[2]}`);
+      else line(`${text.startsWith('not') ? 'not ok' : 'ok'} - ${name}: ${file}: ${what}`);
+    }
+    if (result.status !== 0) {
+      const how = result.signal === null ? `exit code ${result.status}` : `${result.signal} after ${seconds} s`;
+      if (!subtests.some((text) => text.startsWith('not'))) line(`not ok - ${name}: ${file}: ended with ${how}`);
+      line(indent(failures(result.stdout) + result.stderr).trimEnd());
+    }
+    line(`# ${file}: ${seconds} s`);
+  }
+}
+
+/** Failed assertions with their diagnostics. */
+function failures(output) {
+  const kept = [];
+  let keeping = false;
+  for (const text of output.split('\n')) {
+    if (/^\s*not ok/.test(text)) keeping = true;
+    else if (/^\s*(ok |# Subtest|1\.\.)/.test(text)) keeping = false;
+    if (keeping) kept.push(text);
+  }
+  return `${kept.join('\n')}\n`;
+}
+
+for (const what of whats.split(',')) {
+  if (what === 'check') check();
+  else if (what === 'gadgets') for (const gadget of gadgets) await runGadget(gadget);
+  else if (what === 'tests') tests();
+  else line(`not ok - ${name}: nothing called ${what}`);
+}
+line('# end');

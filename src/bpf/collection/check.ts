@@ -106,7 +106,7 @@ function tryAlone(kernel: Kernel, spec: ObjectSpec, program: ProgramSpec, loadOp
     if (!result.ok) throw result.error;
     linked = result.program;
     if (spec.strict && session.error !== null) throw session.error;
-    const btf: LoadedBtf | null = loadObjectBtf(kernel, prepared);
+    const btf: LoadedBtf | null = loadObjectBtf(kernel, session);
     if (btf !== null) undo.own(btf);
     const world: MapWorld = { kernel, spec: prepared, options: loadOptions, session, btf, undo };
     // As libbpf would, with all maps of the object and their slots.

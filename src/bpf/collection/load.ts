@@ -44,7 +44,7 @@ export function loadCollection(kernel: Kernel, spec: ObjectSpec, options: LoadOp
   if (session.error !== null) throw session.error;
   const { linked, skipped } = linkAll(kernel, session, options);
   return undoOnError((undo) => {
-    const btf = prepared.btf === null ? null : loadBtf(kernel, prepared.btf, prepared.name);
+    const btf = loadObjectBtf(kernel, session);
     try {
       const world: MapWorld = { kernel, spec: prepared, options, session, btf, undo };
       const maps = createMaps(world);
@@ -172,7 +172,7 @@ function canSkip(kernel: Kernel, program: ProgramSpec, options: LoadOptions, err
   return true;
 }
 
-/** The object's BTF in the kernel, for programs that are tried one by one. */
-export function loadObjectBtf(kernel: Kernel, spec: ObjectSpec): LoadedBtf | null {
-  return spec.btf === null ? null : loadBtf(kernel, spec.btf, spec.name);
+/** The object's BTF in the kernel, with what its linked programs added to it. */
+export function loadObjectBtf(kernel: Kernel, { btf, spec }: LinkSession): LoadedBtf | null {
+  return btf === null ? null : loadBtf(kernel, btf, spec.name);
 }

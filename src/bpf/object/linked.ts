@@ -22,7 +22,7 @@ export interface LinkedProgram {
   /** Little-endian 8-byte slots. */
   readonly insns: Uint8Array;
   readonly fixups: readonly Fixup[];
-  /** Records for BPF_PROG_LOAD, offsets rewritten (in slots); empty where the object has none. */
+  /** Records for BPF_PROG_LOAD, offsets rewritten (in slots), ids those of {@link LinkSession.btf}; empty where the object has none. */
   readonly funcInfo: InfoRecords;
   readonly lineInfo: InfoRecords;
   /** attach_btf_id and the module it lies in ('' for vmlinux); 0 where the type needs none. */

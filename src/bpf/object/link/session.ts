@@ -1,8 +1,10 @@
+import type { Btf } from '../../../btf/btf.ts';
 import { RawbpfError } from '../../../error.ts';
 import { BPF_ATTACH_TYPE, BPF_PROG_TYPE } from '../../uapi/index.ts';
 import type { AppliedCoreRelocation, LinkedProgram, LinkedStructOps, LinkResult } from '../linked.ts';
 import type { ObjectSpec, ProgramSpec } from '../spec.ts';
 import type { TargetKernel } from '../target.ts';
+import { ContextArguments } from './arg-ctx.ts';
 import { findAttachTarget } from './attach-target.ts';
 import { type AppliedInBody, FunctionBodies } from './bodies.ts';
 import { joinExtInfo } from './ext-info.ts';
@@ -40,12 +42,14 @@ export class LinkSession {
   readonly #externs: ResolvedExterns;
   readonly #structOps: ResolvedStructOps;
   readonly #world: PatchWorld;
+  readonly #contextArguments: ContextArguments | null;
   #bodies: FunctionBodies | null = null;
 
   constructor(spec: ObjectSpec, target: TargetKernel, options: LinkOptions = {}) {
     this.spec = spec;
     this.target = target;
     this.#externs = resolveExterns(spec, target);
+    this.#contextArguments = spec.btf === null ? null : new ContextArguments(spec.btf);
     this.#structOps = resolveStructOps(spec, target);
     this.kconfig = this.#externs.kconfig;
     this.modules = this.#externs.modules;
@@ -56,6 +60,11 @@ export class LinkSession {
     this.#world = { spec, externs: this.#externs, arenaOffset: this.arenaOffset, maps };
     const [structOpsError] = this.#structOps.errors.values();
     this.error = this.#externs.error ?? structOpsError ?? this.#functionBodies().error;
+  }
+
+  /** The BTF to load: the object's, with what the programs linked up to now need of it on an older kernel; null where the object has none. */
+  get btf(): Btf | null {
+    return this.#contextArguments?.btf ?? null;
   }
 
   /** Links one program; never throws for what is wrong with the program. */
@@ -75,11 +84,13 @@ export class LinkSession {
     replaceProbeReads(joined.slots, () => this.target.has('probe_read_kernel'));
     const structOps = this.#structOps.targets.get(program.name);
     const attach = structOps === undefined ? findAttachTarget(program, this.target) : { ...structOps, error: null };
+    const { funcInfo, lineInfo } = joinExtInfo(this.spec, program, joined.functions);
     return {
       spec: program,
       insns: joined.slots.bytes,
       fixups,
-      ...joinExtInfo(this.spec, program, joined.functions),
+      funcInfo: this.#contextArguments?.fix(program, funcInfo, () => this.target.has('arg_ctx_tag')) ?? funcInfo,
+      lineInfo,
       attachBtfId: attach.btfId,
       attachBtfModule: attach.module,
       attachError: attach.error,

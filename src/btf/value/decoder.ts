@@ -1,5 +1,5 @@
 import type { Btf } from '../btf.ts';
-import { membersOf, ReaderBuilder, type ReadOptions, type ValueReader } from './reader.ts';
+import { membersOf, ReaderBuilder, setOwn, type ReadOptions, type ValueReader } from './reader.ts';
 import { resolveType, sizeOfType } from './resolve.ts';
 
 /** Turns the bytes of one type into a value; made once by {@link buildDecoder}, used for every record. */
@@ -20,8 +20,8 @@ export interface Decoder {
  * Builds the decoder of a type.
  *
  * The shapes: integers up to 32 bits and floats are numbers, wider integers and pointers bigints, enums numbers (ENUM64:
- * bigints), `char[]` text up to the first NUL, `unsigned char[]` Uint8Array, other arrays arrays, structs and unions objects
- * that inherit nothing, with anonymous members inlined; void and declared-only types null; `long double` Uint8Array.
+ * bigints), `char[]` text up to the first NUL, `unsigned char[]` Uint8Array, other arrays arrays, structs and unions plain
+ * objects with anonymous members inlined (read own properties only: member names are the object's); void and declared-only types null; `long double` Uint8Array.
  *
  * Throws FormatError (`E_BTF_...`) for a type that contradicts itself. Layouts are those of a little-endian target.
  *
@@ -51,7 +51,7 @@ export function buildDecoder(btf: Btf, typeId: number, options: ReadOptions = {}
     read(view, offset, length) {
       const value = readWhole(view, offset, length) as Record<string, unknown>;
       const there = Math.min(length, view.byteLength - offset);
-      if (there > tail.offset) value[tail.name] = tail.read(view, offset + tail.offset, there - tail.offset);
+      if (there > tail.offset) setOwn(value, tail.name, tail.read(view, offset + tail.offset, there - tail.offset));
       return value;
     },
   };

@@ -24,7 +24,7 @@ export interface ArrayReader {
   readonly count: number;
   read(view: DataView, offset: number): unknown[];
 }
-/** Reads a struct or union as an object without a prototype of Object's; a union gives all its members. */
+/** Reads a struct or union as a plain object whose own properties are the members; a union gives all its members. */
 export interface ObjectReader {
   readonly kind: 'object';
   read(view: DataView, offset: number): Record<string, unknown>;
@@ -157,6 +157,7 @@ export class ReaderBuilder {
     this.#values = values;
     const count = names.length;
     const Values = plainConstructor();
+    if (names.includes('__proto__')) return carefulReader(names, readers);
     return {
       kind: 'object',
       read: (view, offset) => {
@@ -280,14 +281,29 @@ function moved(reader: ObjectReader | ArrayReader, at: number): ObjectReader | A
   return { ...reader, read: (view, offset) => reader.read(view, offset + at) };
 }
 
-/**
- * A constructor of its own for every struct: instances share one hidden class, which Object.create(null) never has, and inherit
- * nothing, so that a member called `__proto__` or `constructor` is a member like any other.
- */
+/** A constructor of plain objects for one struct: its instances share one hidden class, with room for all members. */
 function plainConstructor(): new () => Record<string, unknown> {
   const Values = function (): void {} as unknown as { new (): Record<string, unknown>; prototype: object };
-  Values.prototype = Object.freeze(Object.create(null) as object);
+  Values.prototype = Object.prototype;
   return Values;
+}
+
+/** Sets an own property whatever its name. */
+export function setOwn(object: Record<string, unknown>, name: string, value: unknown): void {
+  if (name === '__proto__') Object.defineProperty(object, name, { value, writable: true, enumerable: true, configurable: true });
+  else object[name] = value;
+}
+
+/** For a struct with a member called `__proto__`, which an assignment would take for the prototype. */
+function carefulReader(names: readonly string[], readers: readonly ValueReader[]): ObjectReader {
+  return {
+    kind: 'object',
+    read: (view, offset) => {
+      const object: Record<string, unknown> = {};
+      for (const [i, name] of names.entries()) setOwn(object, name, (readers[i] as ValueReader).read(view, offset));
+      return object;
+    },
+  };
 }
 
 function formatError(code: string, what: string, typeId: number): FormatError {

@@ -67,7 +67,7 @@ void t.test('a struct with every shape', (t) => {
   const value = decode('everything');
   t.same(Object.keys(value), Object.keys(everything), 'members in order, anonymous ones inlined');
   for (const [name, wanted] of Object.entries(everything)) {
-    t.strictSame(normal(value[name]), wanted, name);
+    t.strictSame(value[name], wanted, name);
   }
   t.end();
 });
@@ -76,12 +76,12 @@ void t.test('member names never reach a prototype', (t) => {
   const value = decode('everything');
   t.equal(Object.getOwnPropertyDescriptor(value, '__proto__')?.value, 99);
   t.equal(({} as Record<string, unknown>)['constructor'], Object, 'Object.prototype is as it was');
-  t.equal(value['toString'], undefined, 'nothing is inherited');
+  t.equal(Object.getPrototypeOf(value), Object.prototype, 'a plain object');
   t.end();
 });
 
 void t.test('bitfields', (t) => {
-  t.strictSame(normal(decode('bits')), {
+  t.strictSame(decode('bits'), {
     a: 1,
     b: 5,
     c: -16,
@@ -94,7 +94,7 @@ void t.test('bitfields', (t) => {
     plain: 77,
     j: -9000000000000000000n,
   });
-  t.strictSame(normal(decode('packed_bits')), {
+  t.strictSame(decode('packed_bits'), {
     first: 0xaa,
     b7: 0x5b,
     b30: 0x2bcdef01,
@@ -109,16 +109,12 @@ void t.test('bitfields', (t) => {
 void t.test('a record shorter than its type reads as zero past its end', (t) => {
   const { view, offset } = fixture.variable('bits');
   const decoder = buildDecoder(btf, idOf(btf, 'bits'));
-  const short = normal(decoder.read(view, offset, 10)) as Record<string, unknown>;
+  const short = decoder.read(view, offset, 10) as Record<string, unknown>;
   t.equal(short['d'], 0x7abcde);
   t.equal(short['e'], 0xbeefn, 'two of its five bytes are there');
   t.equal(short['plain'], 0);
-  t.strictSame(normal(decoder.read(view, offset, 0)), normal(decoder.read(new DataView(new ArrayBuffer(32)), 0, 32)));
-  t.strictSame(
-    normal(decoder.read(view, view.byteLength - 4, 32)),
-    normal(decoder.read(view, view.byteLength - 4, 4)),
-    'the view ends first',
-  );
+  t.strictSame(decoder.read(view, offset, 0), decoder.read(new DataView(new ArrayBuffer(32)), 0, 32));
+  t.strictSame(decoder.read(view, view.byteLength - 4, 32), decoder.read(view, view.byteLength - 4, 4), 'the view ends first');
   t.end();
 });
 
@@ -126,10 +122,10 @@ void t.test('a flexible array takes what the record has past the struct', (t) =>
   const { view, offset, length } = fixture.variable('flexible');
   const decoder = buildDecoder(btf, idOf(btf, 'flexible'));
   t.equal(decoder.size, 8);
-  t.strictSame(normal(decoder.read(view, offset, length)), { count: 3, kind: 9, rest: '' }, 'clang leaves two zero bytes before the text');
-  t.strictSame(normal(decoder.read(view, offset + 2, 16)), { count: 9 << 16, kind: 0, rest: 'tail text' });
-  t.strictSame(normal(decoder.read(view, offset + 2, 11)), { count: 9 << 16, kind: 0, rest: 'tail ' });
-  t.strictSame(normal(decoder.read(view, offset, 5)), { count: 3, kind: 9, rest: '' });
+  t.strictSame(decoder.read(view, offset, length), { count: 3, kind: 9, rest: '' }, 'clang leaves two zero bytes before the text');
+  t.strictSame(decoder.read(view, offset + 2, 16), { count: 9 << 16, kind: 0, rest: 'tail text' });
+  t.strictSame(decoder.read(view, offset + 2, 11), { count: 9 << 16, kind: 0, rest: 'tail ' });
+  t.strictSame(decoder.read(view, offset, 5), { count: 3, kind: 9, rest: '' });
   t.end();
 });
 
@@ -199,8 +195,8 @@ void t.test('flattened fields', (t) => {
     const [outer = '', inner] = field.path.split('.');
     const whole = everything[outer];
     const wanted = inner === undefined ? whole : (whole as Record<string, unknown>)[inner];
-    t.strictSame(normal(field.reader.read(view, offset)), wanted, field.path);
-    t.strictSame(normal(fieldReader(btf, typeId, field.path).read(view, offset)), wanted);
+    t.strictSame(field.reader.read(view, offset), wanted, field.path);
+    t.strictSame(fieldReader(btf, typeId, field.path).read(view, offset), wanted);
   }
   t.throws(() => fieldReader(btf, typeId, 'point.z'), { code: 'E_VALUE_FIELD' });
   t.throws(() => fieldReader(btf, typeId, 'u8.x'), { code: 'E_VALUE_FIELD' });
@@ -225,10 +221,3 @@ void t.test('names of enum values', (t) => {
   t.equal(enumNames(btf, idOf(btf, 'int')), null);
   t.end();
 });
-
-/** Objects without a prototype, as strictSame compares those of Object. */
-function normal(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(normal);
-  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, normal(inner)]));
-}

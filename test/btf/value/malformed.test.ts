@@ -84,3 +84,13 @@ t.test('types that would take for ever, or memory without end', (t) => {
   });
   t.end();
 });
+
+t.test('a flexible array called __proto__ is a member like any other', (t) => {
+  const char: BtfNewType = { kind: 'INT', name: 'char', size: 1, encoding: 1, bitOffset: 0, bits: 8 };
+  const btf = build(char, { kind: 'ARRAY', name: '', typeId: 1, indexTypeId: 1, count: 0 }, struct('s', 0, ['__proto__', 2, 0]));
+  const view = new DataView(Uint8Array.of(97, 98).buffer);
+  const value = buildDecoder(btf, 3).read(view, 0, 2) as object;
+  t.equal(Object.getOwnPropertyDescriptor(value, '__proto__')?.value, 'ab');
+  t.equal(Object.getPrototypeOf(value), Object.prototype);
+  t.end();
+});

@@ -24,8 +24,15 @@ for (const kind of ['STRUCT', 'UNION', 'ENUM', 'ENUM64', 'FWD', 'TYPEDEF'] as co
 const prologue = `#ifndef __VMLINUX_H__
 #define __VMLINUX_H__
 
-#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
+`;
+// clang warns of a pragma that nothing falls under.
+const pushAttribute = `#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
 #pragma clang attribute push (__attribute__((preserve_access_index)), apply_to = record)
+#endif
+
+`;
+const popAttribute = `#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
+#pragma clang attribute pop
 #endif
 
 `;
@@ -46,12 +53,7 @@ const ksymMacros = `#ifndef __ksym
 #endif
 
 `;
-const epilogue = `#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
-#pragma clang attribute pop
-#endif
-
-#endif /* __VMLINUX_H__ */
-`;
+const epilogue = '#endif /* __VMLINUX_H__ */\n';
 
 /**
  * Writes types as a C header, a `vmlinux.h`, in pieces of text: every struct has the size and every member the offset that
@@ -72,7 +74,7 @@ export function* dumpC(btf: Btf, options: DumpCOptions = {}): Generator<string, 
   const kfuncs = options.kfuncs === false || options.types !== undefined ? [] : kfuncsOf(table);
   for (const kfunc of kfuncs) kfunc.reserved = writer.text.reserve(kfunc.name);
   if (options.comment !== undefined) out.text(commentOf(options.comment));
-  out.text(prologue + (kfuncs.length === 0 ? '' : ksymMacros));
+  out.text(prologue + (survey.hasRecords ? pushAttribute : '') + (kfuncs.length === 0 ? '' : ksymMacros));
   if (options.types !== undefined) for (const id of options.types) writer.define(id);
   else {
     for (let id = 1; id < table.count;) {
@@ -81,7 +83,7 @@ export function* dumpC(btf: Btf, options: DumpCOptions = {}): Generator<string, 
     }
   }
   if (kfuncs.length > 0) writePrototypes(writer, kfuncs);
-  out.text(epilogue);
+  out.text((survey.hasRecords ? popAttribute : '') + epilogue);
   yield out.take();
 }
 

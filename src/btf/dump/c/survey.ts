@@ -29,6 +29,8 @@ export interface TypeSurvey {
   readonly embedded: Uint32Array;
   /** True where an INT has fewer bits than its bytes: bitfields as they were before kind_flag. */
   readonly hasOddInts: boolean;
+  /** True where a struct or union will be written, by name or within a typedef. */
+  readonly hasRecords: boolean;
 }
 
 export function surveyTypes(table: TypeTable): TypeSurvey {
@@ -36,6 +38,7 @@ export function surveyTypes(table: TypeTable): TypeSurvey {
   const loneEnums = new Uint8Array(count);
   const embedded = new Uint32Array(count);
   let hasOddInts = false;
+  let hasRecords = false;
   for (let id = 1; id < count; id++) {
     const kind = kinds[id];
     if ((kind === ENUM || kind === ENUM64) && words[heads[id] as number] === 0) loneEnums[id] = 1;
@@ -54,6 +57,7 @@ export function surveyTypes(table: TypeTable): TypeSurvey {
       case STRUCT:
       case UNION: {
         const bitfields = info >>> 31 === 1;
+        hasRecords ||= words[head] !== 0;
         for (let i = 0, at = head + 3; i < vlen; i++, at += 3) {
           const typeId = words[at + 1] as number;
           const kind = kinds[typeId];
@@ -76,8 +80,13 @@ export function surveyTypes(table: TypeTable): TypeSurvey {
       case DATASEC:
         for (let i = 0; i < vlen; i++) loneEnums[words[head + 3 + i * 3] as number] = 0;
         break;
+      case TYPEDEF: {
+        const target = words[head + 2] as number;
+        loneEnums[target] = 0;
+        hasRecords ||= kinds[target] === STRUCT || kinds[target] === UNION;
+        break;
+      }
       case PTR:
-      case TYPEDEF:
       case VOLATILE:
       case CONST:
       case RESTRICT:
@@ -90,5 +99,5 @@ export function surveyTypes(table: TypeTable): TypeSurvey {
       default:
     }
   }
-  return { loneEnums, embedded, hasOddInts };
+  return { loneEnums, embedded, hasOddInts, hasRecords };
 }

@@ -103,7 +103,7 @@ function createOwn(world: MapWorld, spec: MapSpec): BpfMap {
     return createSpecMap(kernel, sized, { btf: objectBtf, kernelValueType: { typeId: structOps.valueTypeId, moduleFd } });
   }
   const asPerfArray =
-    spec.type === BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF && !kernel.ringbuf && options.tracerMaps?.includes(spec.name) === true;
+    spec.type === BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF && options.tracerMaps?.includes(spec.name) === true && !kernel.ringbuf;
   // Types are given to users even where the kernel has not taken them.
   const btf = objectBtf ?? (world.spec.btf === null ? null : { btf: world.spec.btf, fd: -1 });
   return createSpecMap(kernel, options.sizeUnsized === true ? sizedSpec(spec) : spec, { btf, asPerfArray });

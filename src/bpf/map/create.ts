@@ -44,6 +44,8 @@ export interface MapCreation extends MapShape {
   readonly btf: MapBtf | null;
   /** For struct_ops: the type in the kernel's BTF, and its module's BTF descriptor (-1 for vmlinux). */
   readonly kernelValueType: { readonly typeId: number; readonly moduleFd: number } | null;
+  /** Data maps are mapped where the kernel can (5.5); arrays that ask for it themselves fail where it cannot. */
+  readonly mmapOptional: boolean;
 }
 
 /**
@@ -79,6 +81,7 @@ export function createMap(kernel: Kernel, options: MapOptions): BpfMap {
     innerFd: options.inner?.fd ?? -1,
     btf: options.btf ?? null,
     kernelValueType: null,
+    mmapOptional: false,
   });
 }
 
@@ -102,12 +105,13 @@ export function createSpecMap(kernel: Kernel, spec: MapSpec, options: SpecMapOpt
       keySize: spec.keySize,
       valueSize: spec.valueSize,
       maxEntries: fitEntries(kernel, spec.type, spec.maxEntries),
-      flags: isMmapable(kernel, spec) ? spec.flags : spec.flags & ~BPF_F.BPF_F_MMAPABLE,
+      flags: spec.flags,
       mapExtra: spec.mapExtra,
       numaNode: spec.numaNode,
       innerFd: inner?.fd ?? -1,
       btf: options.btf === null ? null : { ...options.btf, keyTypeId: spec.keyTypeId, valueTypeId: spec.valueTypeId },
       kernelValueType: options.kernelValueType ?? null,
+      mmapOptional: spec.data !== null,
     });
   } finally {
     inner?.close();
@@ -127,12 +131,8 @@ function perfArrayCreation(kernel: Kernel, spec: MapSpec): MapCreation {
     innerFd: -1,
     btf: null,
     kernelValueType: null,
+    mmapOptional: false,
   };
-}
-
-/** Data maps are made mappable where the kernel can (5.5); arrays that ask for it themselves fail where it cannot. */
-function isMmapable(kernel: Kernel, spec: MapSpec): boolean {
-  return spec.data === null || (spec.flags & BPF_F.BPF_F_MMAPABLE) === 0 || kernel.has('array_mmap');
 }
 
 /** max_entries as this kernel wants it. */
@@ -158,6 +158,9 @@ export function createFrom(kernel: Kernel, creation: MapCreation): BpfMap {
   const types: MapTypes | null = creation.btf === null ? null : creation.btf;
   let result = attempt(kernel, creation, withBtf, true);
   if (isErrno(result, 'EPERM') && kernel.retryAfterMemlock()) result = attempt(kernel, creation, withBtf, true);
+  if (isErrno(result, 'EINVAL') && creation.mmapOptional && (creation.flags & BPF_F.BPF_F_MMAPABLE) !== 0 && !kernel.has('array_mmap')) {
+    return createFrom(kernel, { ...creation, flags: creation.flags & ~BPF_F.BPF_F_MMAPABLE });
+  }
   if (result < 0 && withBtf && !isErrno(result, 'ENOMEM') && !isErrno(result, 'EPERM')) {
     const plain = attempt(kernel, creation, false, true);
     if (plain >= 0) {

@@ -6,9 +6,9 @@ import { idOf, tour } from '../tour.ts';
 const text = (btf: Btf, options?: DumpCOptions): string => [...dumpC(btf, options)].join('');
 /** What stands between the frame at top and bottom. */
 const inner = (btf: Btf, options?: DumpCOptions): string => {
-  const [, body = ''] =
-    /apply_to = record\)\n#endif\n\n(.*)#ifndef BPF_NO_PRESERVE_ACCESS_INDEX\n#pragma clang attribute pop/s.exec(text(btf, options)) ?? [];
-  return body;
+  const whole = text(btf, options);
+  const [, body = 'no frame'] = /^#ifndef __VMLINUX_H__\n#define __VMLINUX_H__\n\n(.*)#endif \/\* __VMLINUX_H__ \*\/\n$/s.exec(whole) ?? [];
+  return body.replace(/^#ifndef BPF_NO_PRESERVE_ACCESS_INDEX\n#pragma clang attribute [^\n]*\n#endif\n\n/gm, '');
 };
 const int: BtfNewType = { kind: 'INT', name: 'int', size: 4, encoding: 1, bitOffset: 0, bits: 32 };
 
@@ -196,6 +196,12 @@ typedef int *tagged;
 
 `,
   );
+  t.end();
+});
+
+t.test('the attribute for CO-RE is there for records, and only for them', (t) => {
+  t.match(text(build(int, struct('s', 4, ['x', 1, 0]))), /#pragma clang attribute push .*#pragma clang attribute pop/s);
+  t.notMatch(text(build(int, { kind: 'TYPEDEF', name: 'number', typeId: 1, attribute: false })), /#pragma/);
   t.end();
 });
 

@@ -34,6 +34,13 @@ export abstract class EventSource {
   #closed = false;
 
   abstract get counters(): EventCounters;
+  /** Bytes that wait in the kernel's buffers, headers included. */
+  abstract get pendingBytes(): number;
+  /**
+   * Gives all that is there to `visitor` at once, without the event loop: for a last look before close(), for tests and
+   * benchmarks. Returns how many records it gave. See {@link UnsafeVisitor} for the rules.
+   */
+  abstract drainUnsafe(visitor: UnsafeVisitor, maxRecords?: number): number;
   /** Begins to be served by the event loop. */
   protected abstract attach(): void;
   protected abstract detach(): void;

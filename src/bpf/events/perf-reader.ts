@@ -26,6 +26,8 @@ export interface PerfReaderOptions {
   readonly recordSize?: number;
   /** The CPUs to read; those online now, and later ones as they come, unless said. */
   readonly cpus?: readonly number[];
+  /** Tells the CPUs that are online, instead of /sys/devices/system/cpu/online. */
+  readonly onlineCpus?: () => readonly number[];
   /** How often to look for CPUs that came or went; 1000, 0 for never. */
   readonly cpuCheckMs?: number;
   /** Most records of one turn of the event loop; 8192. */
@@ -51,7 +53,7 @@ export class PerfReader extends EventSource implements Pollable {
   readonly #orderWindowMs: number;
   readonly #turnRecords: number;
   readonly #turnMs: number;
-  readonly #fixedCpus: readonly number[] | null;
+  readonly #onlineCpus: () => readonly number[];
   readonly #rings = new Map<number, PerfRing>();
   /** Received, bytes, lost as PERF_RECORD_LOST tells. */
   readonly #counts = new Float64Array(3);
@@ -84,7 +86,8 @@ export class PerfReader extends EventSource implements Pollable {
     this.#orderWindowMs = options.orderWindowMs ?? 5;
     this.#turnRecords = options.turnRecords ?? 8192;
     this.#turnMs = options.turnMs ?? 8;
-    this.#fixedCpus = options.cpus ?? null;
+    const { cpus } = options;
+    this.#onlineCpus = cpus === undefined ? (options.onlineCpus ?? onlineCpus) : () => cpus;
     const watermark = options.watermark ?? 0;
     this.#ringOptions = { size, watermark, timed: options.ordered ?? false, recordSize: options.recordSize ?? 0 };
     this.pollIntervalMs = options.pollIntervalMs ?? (watermark > 0 ? 50 : 0);
@@ -96,7 +99,7 @@ export class PerfReader extends EventSource implements Pollable {
       throw error;
     }
     const checkMs = options.cpuCheckMs ?? 1000;
-    if (checkMs > 0 && this.#fixedCpus === null) this.#cpuTimer = setInterval(() => this.refreshCpus(), checkMs).unref();
+    if (checkMs > 0 && cpus === undefined) this.#cpuTimer = setInterval(() => this.refreshCpus(), checkMs).unref();
   }
 
   get pollFds(): readonly number[] {
@@ -109,7 +112,7 @@ export class PerfReader extends EventSource implements Pollable {
   }
 
   /** `lost` is what the kernel counted (Linux 6.0), before that what it told in the buffers. */
-  get counters(): EventCounters {
+  override get counters(): EventCounters {
     const [received = 0, bytes = 0, told = 0] = this.#counts;
     let lost = this.#lostBefore;
     for (const ring of this.#rings.values()) lost += ring.lost() ?? 0;
@@ -117,7 +120,7 @@ export class PerfReader extends EventSource implements Pollable {
   }
 
   /** Bytes written and not yet read, of all CPUs, headers included. */
-  get pendingBytes(): number {
+  override get pendingBytes(): number {
     let bytes = 0;
     for (const ring of this.#rings.values()) bytes += ring.pendingBytes;
     return bytes;
@@ -138,8 +141,7 @@ export class PerfReader extends EventSource implements Pollable {
     }
   }
 
-  /** As {@link RingbufReader.drainUnsafe}: everything that is there, CPU by CPU, or in order. */
-  drainUnsafe(visitor: UnsafeVisitor, maxRecords: number = Infinity): number {
+  override drainUnsafe(visitor: UnsafeVisitor, maxRecords: number = Infinity): number {
     if (this.closed || this.#inTurn) return 0;
     const before = this.#counts[0] as number;
     this.#drain(visitor, maxRecords, Infinity, Infinity);
@@ -223,7 +225,7 @@ export class PerfReader extends EventSource implements Pollable {
   }
 
   #wantedCpus(): readonly number[] {
-    return (this.#fixedCpus ?? onlineCpus()).filter((cpu) => cpu < this.#maxEntries);
+    return this.#onlineCpus().filter((cpu) => cpu < this.#maxEntries);
   }
 
   #open(cpu: number): PerfRing | null {

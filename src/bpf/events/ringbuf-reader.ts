@@ -105,13 +105,13 @@ export class RingbufReader extends EventSource implements Pollable {
     this.#published = Atomics.load(this.#consumerPosition, 0);
   }
 
-  get counters(): EventCounters {
+  override get counters(): EventCounters {
     const count = (i: number): number => (this.#totals[i] as number) + (this.#recent[i] as number);
     return { received: count(0), bytes: count(1), discarded: count(2), lost: null };
   }
 
   /** Bytes that producers have reserved and this reader has not consumed, headers included. */
-  get pendingBytes(): number {
+  override get pendingBytes(): number {
     return this.closed ? 0 : this.#available();
   }
 
@@ -120,11 +120,7 @@ export class RingbufReader extends EventSource implements Pollable {
     return this.#mask + 1;
   }
 
-  /**
-   * Gives all that is there to `visitor` at once, without the event loop; for tests, benchmarks and last looks before
-   * close(). Returns how many records it gave. See {@link UnsafeVisitor} for the rules.
-   */
-  drainUnsafe(visitor: UnsafeVisitor, maxRecords: number = Infinity): number {
+  override drainUnsafe(visitor: UnsafeVisitor, maxRecords: number = Infinity): number {
     if (this.closed || this.#inTurn) return 0;
     const before = this.#received();
     this.#drain(visitor, Math.min(maxRecords, 0x7fffffff), Infinity);

@@ -1,8 +1,10 @@
 import { RawbpfError } from '../../error.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { attachProgram } from '../link/attach.ts';
+import { fitEntries } from '../map/create.ts';
+import { LinkSession } from '../object/link/session.ts';
 import type { LinkedProgram } from '../object/linked.ts';
-import type { MapSpec, ObjectSpec, ProgramSpec } from '../object/spec.ts';
+import type { ObjectSpec, ProgramSpec } from '../object/spec.ts';
 import type { LoadedBtf } from '../program/btf.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { BPF_ATTACH_TYPE } from '../uapi/attach-type.gen.ts';
@@ -90,8 +92,23 @@ export function tryPrograms(kernel: Kernel, spec: ObjectSpec, options: TryOption
     loaded: error === null,
     error,
     programs: spec.programs.map((program) => verdicts.get(program) as ProgramVerdict),
-    maps: spec.maps.map(mapVerdict),
+    maps: mapVerdicts(kernel, spec),
   };
+}
+
+/** Maps as they are made on this kernel: sizes left open are the kernel's, struct_ops are of its struct. */
+function mapVerdicts(kernel: Kernel, spec: ObjectSpec): MapVerdict[] {
+  const hasStructOps = spec.maps.some(({ structOps }) => structOps !== null);
+  const linked = hasStructOps ? new LinkSession(spec, kernel.target(), { programs: [] }).structOps : [];
+  const sizes = new Map(linked.map(({ map, valueSize }) => [map, valueSize]));
+  return spec.maps.map((map) => ({
+    name: map.libbpfName,
+    type: nameOf(BPF_MAP_TYPE, map.type) ?? `BPF_MAP_TYPE_${map.type}`,
+    keySize: map.keySize,
+    valueSize: sizes.get(map.name) ?? map.valueSize,
+    maxEntries: fitEntries(kernel, map.type, map.maxEntries),
+    flags: map.flags,
+  }));
 }
 
 function tryAlone(kernel: Kernel, spec: ObjectSpec, program: ProgramSpec, loadOptions: LoadOptions, options: TryOptions): ProgramVerdict {
@@ -161,17 +178,6 @@ function verdict(
     insnCount: (linked?.insns ?? program.insns).length / 8,
     ...outcome,
     insns: linked?.insns ?? null,
-  };
-}
-
-function mapVerdict(map: MapSpec): MapVerdict {
-  return {
-    name: map.libbpfName,
-    type: nameOf(BPF_MAP_TYPE, map.type) ?? `BPF_MAP_TYPE_${map.type}`,
-    keySize: map.keySize,
-    valueSize: map.valueSize,
-    maxEntries: map.maxEntries,
-    flags: map.flags,
   };
 }
 

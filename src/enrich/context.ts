@@ -2,7 +2,6 @@ import type { Btf } from '../btf/btf.ts';
 import type { BtfEnum } from '../btf/types.ts';
 import type { EventContext } from '../gadget/context.ts';
 import type { Sys } from '../sys/sys.ts';
-import { foreignPidsNotice, pidsAreHosts } from './pidns.ts';
 import { WallClock } from './time.ts';
 import { UserNames } from './users.ts';
 
@@ -10,7 +9,7 @@ import { UserNames } from './users.ts';
 export interface HostContextOptions {
   /** The running kernel's BTF, asked for only when an event has an enum; null where there is none. */
   readonly vmlinuxBtf?: () => Btf | null;
-  /** Told what is not as it should be: a clock that may be off, process ids that are not /proc's. */
+  /** Told what is not as it should be: a clock that may be off. */
   readonly notice?: (message: string) => void;
 }
 
@@ -22,7 +21,6 @@ export function hostContext(sys: Sys, options: HostContextOptions = {}): EventCo
       'the offset of this time namespace cannot be read: timestamps may be off by it; start rawbpf anew inside the namespace',
     );
   }
-  if (!pidsAreHosts()) options.notice?.(foreignPidsNotice);
   return {
     arch: sys.arch,
     clock,

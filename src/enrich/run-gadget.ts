@@ -7,6 +7,7 @@ import { GadgetRun, type RunOptions } from '../gadget/run.ts';
 import { eventStream, type EventStreamOptions } from '../gadget/stream.ts';
 import type { EventObject } from '../gadget/tree.ts';
 import { hostContext } from './context.ts';
+import { foreignPidsNotice, pidsAreHosts } from './pidns.ts';
 
 /** What {@link runGadget} runs, and how. */
 export interface RunGadgetOptions extends Omit<RunOptions, 'params' | 'notice'>, EventStreamOptions {
@@ -48,6 +49,7 @@ export function runGadget(options: RunGadgetOptions): GadgetEvents {
   const kernel =
     options.kernel ??
     new Kernel({ onNotice: ({ message }) => notice(message), ...(options.buffer === undefined ? {} : { buffer: options.buffer }) });
+  if (!pidsAreHosts()) notice(foreignPidsNotice);
   const gadget = openGadget({
     object: options.object,
     context: hostContext(kernel.sys, { vmlinuxBtf: () => kernel.vmlinuxBtf(), notice }),

@@ -193,6 +193,13 @@ function readMapIterator(spec: ObjectSpec, draft: Draft, rest: string, marker: s
   const [name, map] = parts;
   if (parts.length !== 2 || !name || !map) declarationError(spec, marker, 'GADGET_MAPITER(name, map)');
   const mapSpec = mapOf(spec, map, marker);
+  if (mapSpec.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_HASH && mapSpec.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_LRU_HASH) {
+    throw new FormatError({
+      code: 'E_GADGET_MAP',
+      what: `map iterator ${safeName(name)} needs a hash map`,
+      where: { object: spec.name, map, type: mapSpec.type },
+    });
+  }
   const isStruct = (typeId: number): boolean => typeId !== 0 && resolveType(draft.btf, typeId).kind === 'STRUCT';
   if (!isStruct(mapSpec.keyTypeId) || !isStruct(mapSpec.valueTypeId)) {
     throw new FormatError({

@@ -19,8 +19,10 @@ export interface SourceParts {
   readonly name: string;
   readonly kind: SourceKind;
   readonly btf: Btf;
-  /** The struct of its events. */
+  /** The struct of its events; of a map iterator, of the values. */
   readonly typeId: number;
+  /** Of a map iterator: the struct of the keys. */
+  readonly keyTypeId?: number;
   readonly context: EventContext;
   readonly annotations?: SourceAnnotations | null;
   /** Told about fields that are left out and annotations that fit nothing. */
@@ -111,15 +113,24 @@ export function buildDataSource(parts: SourceParts): DataSource {
   if (struct.kind !== 'STRUCT' && struct.kind !== 'UNION') {
     throw new FormatError({ code: 'E_GADGET_EVENT', what: 'the type of an event is not a struct', where: { ...where, kind: struct.kind } });
   }
-  const size = sizeOfType(btf, typeId);
+  const keySize = parts.keyTypeId === undefined ? 0 : sizeOfType(btf, parts.keyTypeId);
+  const valueAt = valueOffset(keySize);
+  const size = valueAt + sizeOfType(btf, typeId);
   const builder = new SourceBuilder(btf, size, parts.context, parts.annotations ?? null, parts.notice ?? (() => {}));
-  flattenStruct(builder, typeId);
+  if (parts.keyTypeId !== undefined) flattenStruct(builder, parts.keyTypeId);
+  for (const field of builder.fields) field.tag('role:key');
+  flattenStruct(builder, typeId, valueAt);
   if (builder.fields.length === 0) throw new FormatError({ code: 'E_GADGET_EVENT', what: 'the struct of an event has no fields', where });
   addRest(builder);
   applySpecials(builder);
   const annotations = new Map(parts.annotations?.annotations);
   checkAnnotatedFields(builder);
   return new DataSource({ name, kind: parts.kind, structName: struct.name, size, fields: [...builder.fields], annotations });
+}
+
+/** Where the value starts in a record of a map iterator: after the key, aligned as any C type may want. */
+export function valueOffset(keySize: number): number {
+  return Math.ceil(keySize / 16) * 16;
 }
 
 /** The annotation `ebpf.rest.name` makes a field of what follows the struct, `ebpf.rest.len` names the field with its length. */

@@ -32,7 +32,7 @@ export class Field {
   readonly parent: Field | null;
   readonly slot: Slot | null;
   readonly kind: FieldKind;
-  readonly tags: ReadonlySet<string>;
+  readonly #tags: Set<string>;
   readonly typeId: number;
   readonly offset: number;
   readonly size: number;
@@ -49,10 +49,19 @@ export class Field {
     this.name = parts.parent === null ? parts.leaf : `${parts.parent.name}.${parts.leaf}`;
     this.slot = parts.slot;
     this.kind = parts.slot === null ? 'struct' : kindOfSlot(parts.slot);
-    this.tags = new Set(parts.tags);
+    this.#tags = new Set(parts.tags);
     this.typeId = parts.typeId ?? 0;
     this.offset = parts.offset ?? 0;
     this.size = parts.size ?? 0;
+  }
+
+  get tags(): ReadonlySet<string> {
+    return this.#tags;
+  }
+
+  tag(tag: string): this {
+    this.#tags.add(tag);
+    return this;
   }
 
   /** What gadget.yaml, or else the field's type, says of it. */

@@ -26,8 +26,14 @@ export interface Gadget {
   readonly contract: GadgetContract;
   readonly metadata: GadgetMetadata;
   readonly params: GadgetParams;
-  /** Tracers first, then iterators. */
+  /** Tracers first, then iterators, then maps. */
   readonly sources: readonly DataSource[];
+}
+
+interface SourceTypes {
+  readonly name: string;
+  readonly typeId: number;
+  readonly keyTypeId?: number;
 }
 
 /**
@@ -45,12 +51,13 @@ export function openGadget(parts: GadgetParts): Gadget {
   for (const message of [...contract.notices, ...metadata.notices]) notice(message);
   const params = new GadgetParams(spec, contract, metadata);
   checkMetadata(spec, metadata, contract, notice);
-  const source = (kind: SourceKind, { name, typeId }: { readonly name: string; readonly typeId: number }): DataSource =>
+  const source = (kind: SourceKind, { name, typeId, keyTypeId }: SourceTypes): DataSource =>
     buildDataSource({
       name,
       kind,
       btf: contract.btf,
       typeId,
+      ...(keyTypeId === undefined ? {} : { keyTypeId }),
       context: parts.context,
       annotations: metadata.datasources.get(name) ?? null,
       notice,
@@ -64,6 +71,7 @@ export function openGadget(parts: GadgetParts): Gadget {
     sources: [
       ...contract.tracers.map((tracer) => source('tracer', tracer)),
       ...contract.iterators.map((iterator) => source('iterator', iterator)),
+      ...contract.mapIterators.map(({ name, keyTypeId, valueTypeId }) => source('mapiter', { name, typeId: valueTypeId, keyTypeId })),
     ],
   };
 }

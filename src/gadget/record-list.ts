@@ -7,18 +7,35 @@ export class RecordList {
   readonly length: number;
   readonly #view: DataView;
   readonly #record: EventRecord;
+  readonly #order: Uint32Array | null;
 
-  constructor(bytes: Uint8Array, stride: number, record: EventRecord) {
+  /** `order` gives the places of the records to show, in their order; all as they lie unless given. */
+  constructor(bytes: Uint8Array, stride: number, record: EventRecord, order: Uint32Array | null = null) {
     this.bytes = bytes;
     this.stride = stride;
-    this.length = stride === 0 ? 0 : Math.floor(bytes.length / stride);
+    this.#order = order;
+    this.length = order?.length ?? (stride === 0 ? 0 : Math.floor(bytes.length / stride));
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#record = record;
   }
 
   /** Points the shared record at the one with this index. */
   at(index: number): EventRecord {
-    return this.#record.point(this.#view, index * this.stride, this.stride);
+    return this.#record.point(this.#view, this.#placeOf(index) * this.stride, this.stride);
+  }
+
+  /** The records with these indexes, in this order. */
+  pick(indexes: readonly number[]): RecordList {
+    return new RecordList(
+      this.bytes,
+      this.stride,
+      this.#record,
+      Uint32Array.from(indexes, (index) => this.#placeOf(index)),
+    );
+  }
+
+  #placeOf(index: number): number {
+    return this.#order === null ? index : (this.#order[index] as number);
   }
 
   *[Symbol.iterator](): Generator<EventRecord> {

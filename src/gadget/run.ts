@@ -3,11 +3,10 @@ import type { Collection } from '../bpf/collection/collection.ts';
 import type { UnsafeVisitor } from '../bpf/events/event-source.ts';
 import { namedMap } from '../bpf/collection/options.ts';
 import { Kernel } from '../bpf/kernel/kernel.ts';
-import { attachIter, type IterLink } from '../bpf/link/iter.ts';
-import { FormatError, UsageError } from '../error.ts';
+import { UsageError } from '../error.ts';
 import { isAlternative } from './alternatives.ts';
 import { attachPrograms } from './attach.ts';
-import type { IteratorDeclaration } from './contract.ts';
+import { openIterator, openMapIterator, type BatchSource, type FetchOptions } from './batch-source.ts';
 import type { DataSource } from './data-source.ts';
 import type { Gadget } from './gadget.ts';
 import { specToLoad } from './load-spec.ts';
@@ -29,7 +28,7 @@ export interface EventSink {
 }
 
 /** How a gadget is run; all are optional. */
-export interface RunOptions {
+export interface RunOptions extends FetchOptions {
   /** The kernel to load into; the running one unless given. It stays the caller's. */
   readonly kernel?: Kernel;
   /** Values of parameters, by their flags. */
@@ -42,8 +41,10 @@ export interface RunOptions {
   readonly timeoutMs?: number;
   /** Events after which it stops by itself; never more are delivered. */
   readonly maxEvents?: number;
-  /** Milliseconds between runs of iterators, which otherwise run once. */
+  /** Milliseconds between runs of iterators, which otherwise run once, and of looks into maps, otherwise every second. */
   readonly intervalMs?: number;
+  /** How often those are made; 0 for without end. */
+  readonly fetchCount?: number;
   readonly notice?: (message: string) => void;
 }
 
@@ -73,14 +74,6 @@ interface Tracer extends LossPlace {
   readonly visitor: UnsafeVisitor;
 }
 
-interface Iterator {
-  readonly declaration: IteratorDeclaration;
-  readonly source: DataSource;
-  readonly links: readonly IterLink[];
-  readonly record: EventRecord;
-  readonly intervalMs: number | null;
-}
-
 /**
  * One run of a gadget: loads it, attaches its programs, delivers its events, and lets go of everything at the end, however
  * it ends.
@@ -98,7 +91,7 @@ export class GadgetRun {
   #sink: EventSink | null = null;
   #collection: Collection | null = null;
   #tracers: Tracer[] = [];
-  #iterators: Iterator[] = [];
+  #batches: BatchSource[] = [];
   #losses: LossCounter | null = null;
   #received = 0;
   #delivered = 0;
@@ -148,6 +141,7 @@ export class GadgetRun {
       this.#listen(sink);
       this.#attach();
     } catch (error) {
+      this.#full = true;
       this.#letGo();
       this.#state = 'ended';
       // Thrown here; a rejection that nobody waits for would end the process.
@@ -156,8 +150,8 @@ export class GadgetRun {
       throw error;
     }
     if (this.#options.timeoutMs !== undefined) this.#after(this.#options.timeoutMs, () => this.#end('timeout'));
-    for (const iterator of this.#iterators) this.#iterate(iterator, sink);
-    if (this.#tracers.length === 0 && this.#iterators.every(({ intervalMs }) => intervalMs === null)) this.#endSoon('finished');
+    // An iterator shows what is there, a map what has been collected since.
+    for (const batch of this.#batches) this.#schedule(batch, batch.source.kind === 'iterator' ? 0 : batch.intervalMs);
     return this;
   }
 
@@ -241,8 +235,8 @@ export class GadgetRun {
       except: iterated,
       notice: (message) => this.#notice(message),
     });
-    for (const declaration of this.gadget.contract.iterators) this.#attachIterator(collection, declaration);
-    if (attached > 0 || this.#iterators.some(({ links }) => links.length > 0)) return;
+    this.#openBatches(collection);
+    if (attached > 0 || this.#batches.some(({ source }) => source.kind === 'iterator')) return;
     throw new UsageError({
       code: 'E_GADGET_NOTHING',
       what: 'no program of the gadget could be attached, so no event would ever come',
@@ -250,58 +244,49 @@ export class GadgetRun {
     });
   }
 
-  #attachIterator(collection: Collection, declaration: IteratorDeclaration): void {
-    const source = this.#sourceOf(declaration.name);
-    const links: IterLink[] = [];
-    for (const name of declaration.programs) {
-      const program = collection.programs.get(name);
-      // Left out when the object was loaded, and told then.
-      if (program === undefined) continue;
-      const target = this.gadget.contract.iteratorTargets.find((candidate) => candidate.program === name);
-      const options = target === undefined ? {} : { map: collection.map(target.map) };
-      links.push(collection.addLink(attachIter(program, program.spec?.attachTo ?? '', options)));
+  #openBatches(collection: Collection): void {
+    const { contract } = this.gadget;
+    for (const declaration of contract.iterators) {
+      const batch = openIterator(collection, contract, declaration, this.#sourceOf(declaration.name), this.#options);
+      if (batch !== null) this.#batches.push(batch);
     }
-    const fetch = Number.parseInt(source.annotations.get('fetch-interval') ?? '', 10);
-    const intervalMs = this.#options.intervalMs ?? (fetch > 0 ? fetch : null);
-    this.#iterators.push({ declaration, source, links, record: source.makeRecord(), intervalMs });
+    for (const declaration of contract.mapIterators) {
+      this.#batches.push(openMapIterator(collection, declaration, this.#sourceOf(declaration.name), this.#options));
+    }
   }
 
-  /** Runs an iterator now, and again after its interval. */
-  #iterate(iterator: Iterator, sink: EventSink): void {
-    if (this.#state !== 'running' || this.#ending !== null) return;
-    this.#guard(() => this.#readIterator(iterator, sink));
-    if (iterator.intervalMs !== null) this.#after(iterator.intervalMs, () => this.#iterate(iterator, sink));
+  /** Fetches now or after the interval, and again until enough has been fetched. */
+  #schedule(batch: BatchSource, delayMs: number): void {
+    const fetch = (): void => {
+      if (this.#state !== 'running' || this.#ending !== null) return;
+      batch.remaining--;
+      this.#guard(() => this.#fetch(batch));
+      if (batch.remaining > 0) this.#schedule(batch, batch.intervalMs);
+      else if (this.#tracers.length === 0 && this.#batches.every(({ remaining }) => remaining <= 0)) this.#endSoon('finished');
+    };
+    if (delayMs > 0) this.#after(delayMs, fetch);
+    else fetch();
   }
 
-  #readIterator({ source, links, record }: Iterator, sink: EventSink): void {
-    const parts = links.map((link) => link.read());
-    for (const bytes of parts) {
-      if (bytes.length % source.size === 0) continue;
-      throw new FormatError({
-        code: 'E_GADGET_EVENT',
-        what: 'an iterator wrote something other than its structs',
-        where: { 'data source': source.name, struct: source.structName, size: source.size, length: bytes.length },
-      });
-    }
-    const all = new RecordList(parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts), source.size, record);
-    const list = this.#filtered(source, all, record);
+  #fetch({ source, record, read }: BatchSource): void {
+    const all = new RecordList(read(), source.size, record);
+    const list = this.#filtered(source, all);
     this.#received += all.length;
     this.#delivered += list.length;
-    sink.batch?.(source, list);
-    sink.batchEnd?.();
-    if (this.#delivered >= (this.#options.maxEvents ?? Number.POSITIVE_INFINITY)) this.#endSoon('max-events');
+    this.#sink?.batch?.(source, list);
+    this.#sink?.batchEnd?.();
+    if (this.#delivered < (this.#options.maxEvents ?? Number.POSITIVE_INFINITY)) return;
+    this.#full = true;
+    this.#endSoon('max-events');
   }
 
-  #filtered(source: DataSource, all: RecordList, record: EventRecord): RecordList {
+  #filtered(source: DataSource, all: RecordList): RecordList {
     const wanted = this.#options.filter?.(source) ?? null;
     const most = (this.#options.maxEvents ?? Number.POSITIVE_INFINITY) - this.#delivered;
     if (wanted === null && all.length <= most) return all;
-    const kept: Uint8Array[] = [];
-    for (let i = 0; i < all.length && kept.length < most; i++) {
-      const start = i * all.stride;
-      if (wanted === null || wanted(all.at(i))) kept.push(all.bytes.subarray(start, start + all.stride));
-    }
-    return new RecordList(Buffer.concat(kept), all.stride, record);
+    const kept: number[] = [];
+    for (let i = 0; i < all.length && kept.length < most; i++) if (wanted === null || wanted(all.at(i))) kept.push(i);
+    return all.pick(kept);
   }
 
   #count(): RunCounters {
@@ -357,6 +342,9 @@ export class GadgetRun {
         errors.push(error);
       }
     };
+    if (this.#ending === 'stopped' || this.#ending === 'timeout') {
+      for (const batch of this.#batches) if (batch.fetchOnStop) attempt(() => this.#fetch(batch));
+    }
     for (const link of this.#collection?.links ?? []) attempt(() => link.close());
     for (const { reader, visitor } of this.#tracers) {
       attempt(() => {
@@ -372,7 +360,7 @@ export class GadgetRun {
     }
     attempt(() => this.#collection?.close());
     this.#collection = null;
-    this.#iterators = [];
+    this.#batches = [];
     if (errors.length > 0) throw errors[0];
   }
 

@@ -1,12 +1,14 @@
 import type { DataSource } from '../gadget/data-source.ts';
 import type { Field } from '../gadget/field.ts';
 import type { EventRecord } from '../gadget/record.ts';
+import type { RecordList } from '../gadget/record-list.ts';
 import { UsageError } from '../error.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { ColumnsWriter } from './columns.ts';
 import { JsonWriter } from './json.ts';
 import { indentJson } from './json-layout.ts';
 import { selectFields } from './select.ts';
+import { arrange, compileSorting, type Sorting } from './sort.ts';
 import { YamlWriter } from './yaml.ts';
 
 /** Forms that events can be written in. */
@@ -29,10 +31,16 @@ export interface OutputOptions {
   readonly width?: number | null;
   /** As for `--fields`: `a,b`, `+c`, `-d`, with `SOURCE:` before it where there are several sources, joined by `;`. Columns only. */
   readonly fields?: string | null;
+  /** As for `--sort`: the order of what iterators and maps give, with sources as in `fields`. */
+  readonly sort?: string | null;
+  /** Most events shown of one fetch of an iterator or map. */
+  readonly maxEntries?: number | null;
 }
 
 /** Bytes that are gathered before they are written. */
 const chunkSize = 32 * 1024;
+/** Cursor to the first column of the first line, and everything erased (ECMA-48 CUP and ED). */
+const clearScreen = '\u001b[H\u001b[2J';
 
 /** Writes events in one form to one place, many at a time. */
 export class EventOutput {
@@ -40,6 +48,10 @@ export class EventOutput {
   readonly #target: OutputTarget;
   readonly #out = new ByteWriter();
   readonly #writers = new Map<DataSource, SourceWriter>();
+  readonly #sortings: ReadonlyMap<DataSource, Sorting>;
+  readonly #maxEntries: number;
+  /** Sources that take the whole screen, where there is one. */
+  readonly #clears: ReadonlySet<DataSource>;
   #last: DataSource | null = null;
   #scheduled = false;
   #congested = false;
@@ -48,7 +60,13 @@ export class EventOutput {
   constructor(options: OutputOptions) {
     this.mode = options.mode;
     this.#target = options.target;
-    const fields = fieldsBySource(options.sources, options.fields ?? null);
+    const fields = bySource(options.sources, options.fields ?? null, '--fields', selectFields);
+    this.#sortings = bySource(options.sources, options.sort ?? null, '--sort', compileSorting);
+    this.#maxEntries = options.maxEntries ?? Number.POSITIVE_INFINITY;
+    const onScreen = options.mode === 'columns' && (options.width ?? null) !== null;
+    this.#clears = new Set(
+      onScreen ? options.sources.filter((source) => source.annotations.get('cli.clear-screen-before') === 'true') : [],
+    );
     for (const source of options.sources) {
       this.#writers.set(source, makeWriter(options.mode, source, fields.get(source) ?? null, options.width ?? null));
     }
@@ -64,9 +82,13 @@ export class EventOutput {
   }
 
   /** Writes what one run of an iterator gave. */
-  batch(source: DataSource, records: Iterable<EventRecord>): void {
+  batch(source: DataSource, records: RecordList): void {
+    if (this.#clears.has(source)) {
+      putText(this.#out, clearScreen);
+      this.#last = null;
+    }
     if (source !== this.#last) this.#begin(source);
-    this.#writer(source).batch(this.#out, records);
+    this.#writer(source).batch(this.#out, arrange(records, this.#sortings.get(source) ?? null, this.#maxEntries));
     this.#wrote();
   }
 
@@ -215,9 +237,14 @@ function putText(out: ByteWriter, text: string): void {
   out.literal(bytes);
 }
 
-/** Which fields to show of which source; a list without a source's name counts for all. */
-function fieldsBySource(sources: readonly DataSource[], text: string | null): ReadonlyMap<DataSource, readonly Field[]> {
-  const chosen = new Map<DataSource, readonly Field[]>();
+/** What a list says for each source; a part without a source's name counts for all. */
+function bySource<T>(
+  sources: readonly DataSource[],
+  text: string | null,
+  flag: string,
+  compile: (source: DataSource, part: string) => T,
+): ReadonlyMap<DataSource, T> {
+  const compiled = new Map<DataSource, T>();
   for (const part of (text ?? '').split(';')) {
     if (part.trim() === '') continue;
     const colon = part.indexOf(':');
@@ -225,9 +252,9 @@ function fieldsBySource(sources: readonly DataSource[], text: string | null): Re
     const wanted = name === null ? sources : sources.filter((source) => source.name === name);
     if (wanted.length === 0) {
       const names = sources.map((source) => source.name).join(', ');
-      throw new UsageError({ code: 'E_FIELD', what: `--fields names no data source of this gadget: ${name}`, next: `it has ${names}` });
+      throw new UsageError({ code: 'E_FIELD', what: `${flag} names no data source of this gadget: ${name}`, next: `it has ${names}` });
     }
-    for (const source of wanted) chosen.set(source, selectFields(source, part.slice(colon + 1)));
+    for (const source of wanted) compiled.set(source, compile(source, part.slice(colon + 1)));
   }
-  return chosen;
+  return compiled;
 }

@@ -1,6 +1,7 @@
 import type { DataSource } from '../gadget/data-source.ts';
 import type { Field } from '../gadget/field.ts';
 import type { EventRecord } from '../gadget/record.ts';
+import type { RecordList } from '../gadget/record-list.ts';
 import { UsageError } from '../error.ts';
 
 /** What an event is sorted by. */
@@ -38,6 +39,14 @@ export function compileSorting(source: DataSource, text: string): Sorting {
       return 0;
     },
   };
+}
+
+/** Puts records in order, equal ones as they were, and keeps the first `most`. */
+export function arrange(records: RecordList, sorting: Sorting | null, most: number = Number.POSITIVE_INFINITY): RecordList {
+  if (sorting === null && records.length <= most) return records;
+  const rows = Array.from({ length: records.length }, (_, index) => ({ index, key: sorting?.keyOf(records.at(index)) ?? [] }));
+  if (sorting !== null) rows.sort((a, b) => sorting.compare(a.key, b.key));
+  return records.pick(rows.slice(0, most).map(({ index }) => index));
 }
 
 function keyReader(field: Field): (record: EventRecord) => number | bigint | string {

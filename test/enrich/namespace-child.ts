@@ -19,6 +19,8 @@ if (process.argv[2] === 'events') {
     object: readFileSync(new URL('../../../fixtures/gadget/calls.bpf.o', import.meta.url)),
     params: { pid: process.pid, syscall_nr: sys.arch === 'x64' ? 95 : 166 },
     maxEvents: 10,
+    timeoutMs: Number(process.argv[3] ?? 10_000),
+    onNotice: (message) => notices.push(message),
   });
   const calledAt: number[] = [];
   for (let i = 0; i < 10; i++) {
@@ -30,6 +32,7 @@ if (process.argv[2] === 'events') {
     if (event['number'] !== undefined) seenAt.push(Number(event['timestamp_raw']) / 1e6);
   }
   // Ten events of two tracers: as many calls as the first of them has.
+  result['events'] = seenAt.length;
   result['offMs'] = Math.max(...seenAt.map((ms) => Math.min(...calledAt.map((called) => Math.abs(ms - called)))));
 }
 process.stdout.write(`${JSON.stringify(result)}\n`);

@@ -57,7 +57,7 @@ function objectWith(...markers: readonly string[]): ObjectSpec {
   return {
     name: 'crafted',
     btf: Btf.parse(builder.encode()),
-    maps: [map('events', 27), map('old', 4), map('plain', 2), map('hash', 1, event), bss],
+    maps: [map('events', 27), map('old', 4), map('plain', 2), map('hash', 1, event), map('numbers', 1), bss],
     programs: [{ name: 'run' } as unknown as ProgramSpec],
     variables: [{ name: 'mutable', map: '.bss', offset: 0, size: 4, typeId: int, linkage: 'global' }],
   } as unknown as ObjectSpec;
@@ -98,7 +98,8 @@ void t.test('broken declarations are named', (t) => {
     ['E_GADGET_MAP', /map that is not there: event .*did you mean events/s, 'gadget_tracer_x___event___event'],
     ['E_GADGET_MAP', /no buffer/, 'gadget_tracer_x___plain___event'],
     ['E_GADGET_MAP', /two tracers.*x and y/, 'gadget_tracer_x___events___event', 'gadget_tracer_y___events___event'],
-    ['E_GADGET_MAP', /key and value are structs/, 'gadget_mapiter_x___plain'],
+    ['E_GADGET_MAP', /hash map/, 'gadget_mapiter_x___plain'],
+    ['E_GADGET_MAP', /key and value are structs/, 'gadget_mapiter_x___numbers'],
     ['E_GADGET_MAP', /not there: gone/, 'gadget_map_tracer_gone'],
     ['E_GADGET_EVENT', /struct that is not there: evnt .*did you mean event\?/s, 'gadget_tracer_x___events___evnt'],
     ['E_GADGET_EVENT', /not there: int/, 'gadget_tracer_x___events___int'],

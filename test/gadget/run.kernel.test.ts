@@ -325,6 +325,65 @@ void t.test('an iterator again and again', async (t) => {
   t.equal(rows, 3);
 });
 
+void t.test('a map is emptied again and again, and nothing is counted twice or never', async (t) => {
+  // asm/unistd_64.h, asm-generic/unistd.h
+  const getppid = sys.arch === 'x64' ? 110 : 173;
+  const gadget = openGadget({
+    object: objectOf('counts'),
+    context: hostContext(sys),
+    metadata: parseMetadata('datasources: {callers: {annotations: {fetch-interval: 20ms, ebpf.map.flush-on-stop: "true"}}}', 'gadget.yaml'),
+  });
+  const source = gadget.sources[0];
+  t.same(
+    source?.fields.map(({ name, tags }) => [name, tags.has('role:key')]),
+    [
+      ['syscall_raw', true],
+      ['syscall', false],
+      ['pid', true],
+      ['calls', false],
+      ['arguments_raw', false],
+      ['arguments', false],
+    ],
+  );
+  const totals = new Map<string, bigint>();
+  let batches = 0;
+  const run = new GadgetRun(gadget, {
+    params: new Map([
+      ['pid', process.pid],
+      ['first_nr', umask],
+      ['second_nr', getppid],
+    ]),
+  });
+  run.start({
+    event() {},
+    batch(from, records) {
+      batches++;
+      for (const record of records) {
+        const row = from.decode(record);
+        t.equal(row['pid'], process.pid);
+        t.equal(row['arguments_raw'], (row['calls'] as bigint) * 48n);
+        const name = row['syscall'] as string;
+        totals.set(name, (totals.get(name) ?? 0n) + (row['calls'] as bigint));
+      }
+    },
+  });
+  for (let i = 0; i < 10; i++) {
+    call(100);
+    for (let k = 0; k < 10; k++) sys.call('getppid');
+    await tick(10);
+  }
+  call(7);
+  run.stop();
+  await run.done;
+  t.ok(batches > 2);
+  t.same(Object.fromEntries(totals), { SYS_UMASK: 1007n, SYS_GETPPID: 100n });
+  const limited = new GadgetRun(gadget, { fetchCount: 2, intervalMs: 5, params: new Map([['pid', process.pid]]) });
+  batches = 0;
+  limited.start({ event() {}, batch: () => void batches++ });
+  t.equal((await limited.done).reason, 'finished');
+  t.equal(batches, 2);
+});
+
 void t.test('nothing of all this is in the kernel any more', async (t) => {
   await tick(100);
   t.same(leftBehind(), []);

@@ -156,6 +156,35 @@ void t.test('what an iterator gave is one list', (t) => {
   t.end();
 });
 
+void t.test('order and number of what an iterator gave', (t) => {
+  const { source, bytes } = sourceFixture('shapes');
+  const at = source.field('s32').offset;
+  const all = new Uint8Array(bytes.length * 5);
+  for (const [i, value] of [3, -1, 2, 3, 0].entries()) {
+    all.set(bytes, i * bytes.length);
+    new DataView(all.buffer).setInt32(i * bytes.length + at, value, true);
+    all[i * bytes.length + source.field('u8').offset] = i;
+  }
+  const write = (sort: string | null, maxEntries: number | null, width: number | null = null): string => {
+    const target = new Target();
+    const output = new EventOutput({ mode: 'columns', sources: [source], target, fields: 's32,u8', sort, maxEntries, width });
+    for (let i = 0; i < 2; i++) output.batch(source, new RecordList(all, bytes.length, source.makeRecord()));
+    output.flush();
+    return target.text.replace(/ +/g, ' ');
+  };
+  const twice = (rows: string): string => `S32 U8\n${rows}${rows}`;
+  t.equal(write('-s32', null), twice('3 0\n3 3\n2 2\n0 4\n-1 1\n'), 'equal ones keep their order');
+  t.equal(write('s32,-u8', 3), twice('-1 1\n0 4\n2 2\n'));
+  t.equal(write(null, 2), twice('3 0\n-1 1\n'));
+  t.equal(write('second:s32', 1), twice('-1 1\n'));
+  t.throws(() => write('nope', null), { code: 'E_FIELD' });
+  const tops = new Map([['cli.clear-screen-before', 'true']]);
+  Object.defineProperty(source, 'annotations', { value: tops });
+  t.equal(write('s32', 1, 80).split('\u001b[H\u001b[2JS32 U8\n').length, 3, 'a screen anew for each, with titles');
+  t.notMatch(write('s32', 1, null), '\u001b', 'only where there is a screen');
+  t.end();
+});
+
 void t.test('fields by data source', (t) => {
   const { target, output, event, shapes } = outputs('columns', 'first:error;second:u8,yes');
   output.event(event.source, event.record);

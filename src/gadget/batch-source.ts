@@ -1,0 +1,123 @@
+import type { Collection } from '../bpf/collection/collection.ts';
+import { attachIter } from '../bpf/link/iter.ts';
+import type { BpfMap } from '../bpf/map/map.ts';
+import { FormatError } from '../error.ts';
+import type { GadgetContract, IteratorDeclaration, MapIteratorDeclaration } from './contract.ts';
+import { valueOffset, type DataSource } from './data-source.ts';
+import { parseInterval } from './interval.ts';
+import type { EventRecord } from './record.ts';
+
+/** How often batches are fetched where neither the user nor gadget.yaml says. */
+const mapIntervalMs = 1000;
+/** Entries taken out of a map in one call. */
+const mapPiece = 256;
+
+/** A data source whose events come many at a time, when they are asked for. */
+export interface BatchSource {
+  readonly source: DataSource;
+  readonly record: EventRecord;
+  /** All records there are now, one behind the other. */
+  readonly read: () => Uint8Array;
+  /** Milliseconds between fetches. */
+  readonly intervalMs: number;
+  /** Fetches still to make; infinite for one that goes on until it is stopped. */
+  remaining: number;
+  /** Whether a last fetch is made when the run is stopped. */
+  readonly fetchOnStop: boolean;
+}
+
+/** What the user says about fetching; gadget.yaml's `fetch-interval` and `fetch-count` otherwise. */
+export interface FetchOptions {
+  readonly intervalMs?: number;
+  readonly fetchCount?: number;
+}
+
+/** Attaches an iterator's programs; null where none of them was loaded. Without an interval it is run once. */
+export function openIterator(
+  collection: Collection,
+  contract: GadgetContract,
+  declaration: IteratorDeclaration,
+  source: DataSource,
+  options: FetchOptions,
+): BatchSource | null {
+  const links = declaration.programs.flatMap((name) => {
+    const program = collection.programs.get(name);
+    // Left out when the object was loaded, and told then.
+    if (program === undefined) return [];
+    const target = contract.iteratorTargets.find((candidate) => candidate.program === name);
+    return [
+      collection.addLink(
+        attachIter(program, program.spec?.attachTo ?? '', target === undefined ? {} : { map: collection.map(target.map) }),
+      ),
+    ];
+  });
+  if (links.length === 0) return null;
+  const intervalMs = intervalOf(source, options);
+  return {
+    source,
+    record: source.makeRecord(),
+    read: () => joined(links.map((link) => wholeRecords(link.read(), source))),
+    intervalMs: intervalMs ?? 0,
+    remaining: countOf(source, options) ?? (intervalMs === null ? 1 : Number.POSITIVE_INFINITY),
+    fetchOnStop: source.annotations.get('ebpf.iter.fetch-on-stop') === 'true',
+  };
+}
+
+/** Gets ready to take the entries of a map out again and again. */
+export function openMapIterator(
+  collection: Collection,
+  declaration: MapIteratorDeclaration,
+  source: DataSource,
+  options: FetchOptions,
+): BatchSource {
+  const map = collection.map(declaration.map);
+  return {
+    source,
+    record: source.makeRecord(),
+    read: () => takeEntries(map, source.size),
+    intervalMs: intervalOf(source, options) ?? mapIntervalMs,
+    remaining: countOf(source, options) ?? Number.POSITIVE_INFINITY,
+    fetchOnStop: source.annotations.get('ebpf.map.flush-on-stop') === 'true',
+  };
+}
+
+/** Takes every entry out of a map: key, padding, value. */
+function takeEntries(map: BpfMap, size: number): Uint8Array {
+  const at = valueOffset(map.keySize);
+  const parts: Uint8Array[] = [];
+  for (const { keys, values } of map.batch.lookupAndDelete(mapPiece)) {
+    const part = new Uint8Array(keys.length * size);
+    for (const [i, key] of keys.entries()) {
+      part.set(key, i * size);
+      part.set(values[i] as Uint8Array, i * size + at);
+    }
+    parts.push(part);
+  }
+  return joined(parts);
+}
+
+function wholeRecords(bytes: Uint8Array, source: DataSource): Uint8Array {
+  if (bytes.length % source.size === 0) return bytes;
+  throw new FormatError({
+    code: 'E_GADGET_EVENT',
+    what: 'an iterator wrote something other than its structs',
+    where: { 'data source': source.name, struct: source.structName, size: source.size, length: bytes.length },
+  });
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  return parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts);
+}
+
+/** 0 means once. */
+function intervalOf(source: DataSource, options: FetchOptions): number | null {
+  const own = parseInterval(source.annotations.get('fetch-interval') ?? '');
+  return options.intervalMs ?? (own === null || own === 0 ? null : own);
+}
+
+/** 0 means without end. */
+function countOf(source: DataSource, options: FetchOptions): number | null {
+  const own = Number(source.annotations.get('fetch-count') ?? 0);
+  const count = options.fetchCount ?? (Number.isInteger(own) && own > 0 ? own : null);
+  return count === 0 ? Number.POSITIVE_INFINITY : count;
+}

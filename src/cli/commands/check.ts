@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { Kernel, tryPrograms, type ObjectVerdict, type ProgramVerdict } from '../../bpf/index.ts';
+import { BPF_OPCODE, BPF_PSEUDO, InsnSlots } from '../../bpf/insn/index.ts';
 import { openObject } from '../../bpf/object/index.ts';
 import { toHex } from '../../bytes/text.ts';
 import { RawbpfError } from '../../error.ts';
@@ -103,7 +104,19 @@ function checkObject(kernel: Kernel, file: string, given: ParsedOptions): CheckR
 function programRow(program: ProgramVerdict, withInsns: boolean): Record<string, unknown> {
   const { name, section, type, attachType, insnCount, loaded, tag, attached } = program;
   const row = { name, section, type, attachType, insnCount, loaded, tag, attached, error: errorOf(program.error) };
-  return withInsns ? { ...row, insns: program.insns === null ? null : toHex(program.insns) } : row;
+  return withInsns ? { ...row, insns: program.insns === null ? null : toHex(withoutMapFds(program.insns)) } : row;
+}
+
+/** A number that the source itself wrote where a map's descriptor goes means nothing on another run, either. */
+function withoutMapFds(bytes: Uint8Array): Uint8Array {
+  const insns = new InsnSlots(bytes.slice());
+  for (let slot = 0; slot < insns.count; slot++) {
+    if (insns.code(slot) !== BPF_OPCODE.LDIMM64) continue;
+    const source = insns.src(slot);
+    if (source === BPF_PSEUDO.BPF_PSEUDO_MAP_FD || source === BPF_PSEUDO.BPF_PSEUDO_MAP_VALUE) insns.setImm(slot, 0);
+    slot++;
+  }
+  return insns.bytes;
 }
 
 function errorOf(error: RawbpfError | null): CheckError | null {
@@ -124,7 +137,7 @@ function checkText(result: CheckResult): string {
         Number(row['insnCount']),
         row['loaded'] === true ? 'yes' : 'no',
         row['attached'] === null ? null : row['attached'] === true ? 'yes' : 'no',
-        row['tag'] === null ? null : String(row['tag']),
+        typeof row['tag'] === 'string' ? row['tag'] : null,
       ]),
     );
     for (const row of result.programs) {

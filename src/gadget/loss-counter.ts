@@ -26,15 +26,15 @@ export class LossCounter {
 
   /** All since the beginning; null where nobody counts. Exact: counters are only read, never set back. */
   read(): number | null {
-    let lost = 0;
+    let own = Number(this.#shared?.() ?? 0n);
+    let kernel = 0;
     for (const { map, reader } of this.#places) {
-      const kernel = reader.counters.lost;
-      // What the kernel counted in a perf buffer is among what the gadget counted, unless that counts for ring buffers only.
-      const own = map === null ? kernel : Math.max(sumOf(map), kernel ?? 0);
-      if (own === null && this.#shared === null) return null;
-      lost += own ?? 0;
+      if (map === null && this.#shared === null && reader.counters.lost === null) return null;
+      own += map === null ? 0 : sumOf(map);
+      kernel += reader.counters.lost ?? 0;
     }
-    return lost + Number(this.#shared?.() ?? 0n);
+    // What the kernel counted in perf buffers is among what the gadget counted, unless that counts for ring buffers only.
+    return Math.max(own, kernel);
   }
 }
 

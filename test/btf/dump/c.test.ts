@@ -265,7 +265,7 @@ t.test('types that are not C are refused or survived', (t) => {
 
 t.test('damaged BTF gives text or typed errors', (t) => {
   const { raw } = tour();
-  checkSurvey(t, 'flips', survey(flips(raw, 24, raw.length, 17), dump));
-  checkSurvey(t, 'mutations', survey(mutations(raw, 200, 5), dump));
+  checkSurvey(t, 'flips', survey(flips(raw, 24, raw.length, 41), dump));
+  checkSurvey(t, 'mutations', survey(mutations(raw, 80, 5), dump));
   t.end();
 });

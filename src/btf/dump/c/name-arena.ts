@@ -20,7 +20,7 @@ export class NameArena {
     this.#btf = btf;
     this.#own = btf.stringsEnd;
     this.#end = btf.stringsEnd;
-    this.bytes = new Uint8Array(btf.stringsEnd + 65536);
+    this.bytes = new Uint8Array(btf.stringsEnd + 4096);
     for (let part: Btf | null = btf; part !== null; part = part.base) {
       const { stringsAt, stringsLength } = part.header;
       this.bytes.set(part.bytes.subarray(stringsAt, stringsAt + stringsLength), part.firstString);

@@ -13,10 +13,12 @@ export class NameSpaces {
   readonly #tags: NameSet;
   readonly #identifiers: NameSet;
 
-  constructor(arena: NameArena) {
+  /** `types` is about how many there are, to begin with tables of the right size. */
+  constructor(arena: NameArena, types: number) {
     this.#arena = arena;
-    this.#tags = new NameSet(arena, 1 << 15);
-    this.#identifiers = new NameSet(arena, 1 << 18);
+    const slots = 2 ** Math.ceil(Math.log2(types + 64));
+    this.#tags = new NameSet(arena, slots / 4);
+    this.#identifiers = new NameSet(arena, slots);
   }
 
   /** A tag for a definition: shared with forward declarations of the same kind and name. */

@@ -11,7 +11,7 @@ const tab = 0x09;
 /** Text in the making, as ASCII bytes. */
 export class Output {
   length = 0;
-  #bytes = new Uint8Array(1 << 18);
+  #bytes = new Uint8Array(1 << 14);
 
   /** One ASCII character, by its code. */
   char(code: number): void {

@@ -56,7 +56,7 @@ export class CText {
     this.#table = table;
     this.#layout = layout;
     this.#arena = new NameArena(table.btf);
-    this.#names = new NameSpaces(this.#arena);
+    this.#names = new NameSpaces(this.#arena, table.count);
     this.#nameOf = new Uint32Array(table.count);
     this.#stack = new DeclaratorStack(table);
     this.#budget = table.words.length * 16 + 65536;

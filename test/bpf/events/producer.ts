@@ -105,14 +105,16 @@ export function testRun(sys: Sys, progFd: number, args: readonly number[], cpu?:
 }
 
 /**
- * A producer into a new ring buffer: records of `recordSize` bytes that begin with a u64 number. args[2] are the flags of
+ * A producer into a new ring buffer, or into that of `shared`: records of `recordSize` bytes that begin with a u64 number. args[2] are the flags of
  * submit and discard; every args[3]th record is discarded.
  */
-export function ringbufProducer(sys: Sys, maxEntries: number, recordSize = 64): Producer {
-  const mapFd = check(
-    bpf(sys, 'BPF_MAP_CREATE', { map_type: BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF, max_entries: maxEntries, map_name: 'ring' }),
-    'bpf(BPF_MAP_CREATE)',
-  );
+export function ringbufProducer(sys: Sys, maxEntries: number, recordSize = 64, shared?: number): Producer {
+  const mapFd =
+    shared ??
+    check(
+      bpf(sys, 'BPF_MAP_CREATE', { map_type: BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF, max_entries: maxEntries, map_name: 'ring' }),
+      'bpf(BPF_MAP_CREATE)',
+    );
   const body: Line[] = [
     ...ldMapFd(1, mapFd),
     [MOV64_IMM, 2, 0, 0, recordSize],

@@ -205,6 +205,25 @@ t.test('the attribute for CO-RE is there for records, and only for them', (t) =>
   t.end();
 });
 
+t.test('hundreds of namesakes with long names, each written with its own', (t) => {
+  const name = 'a'.repeat(100);
+  const count = 300;
+  const enums = Array.from({ length: count }, (_, i): BtfNewType => ({
+    kind: 'ENUM',
+    name,
+    size: 4,
+    signed: false,
+    values: [{ name, value: BigInt(i) }],
+  }));
+  const body = inner(build(...enums));
+  const expected = Array.from({ length: count }, (_, i) => {
+    const own = i === 0 ? name : `${name}___${i + 1}`;
+    return `enum ${own} {\n\t${own} = ${i},\n};\n\n`;
+  });
+  t.equal(body, expected.join(''));
+  t.end();
+});
+
 t.test('only chosen types, with what they hold', (t) => {
   const { btf } = tour();
   t.equal(

@@ -24,7 +24,7 @@ export function writeEnum(table: TypeTable, id: number, names: NameSpaces, arena
   for (let i = 0, at = table.head(id) + 3; i < count; i++, at += wide ? 3 : 2) {
     const low = table.word(at + 1);
     out.line(depth + 1);
-    out.name(arena.bytes, names.identifier(table.word(at)));
+    arena.write(names.identifier(table.word(at)), out);
     out.put(equals);
     let value: number;
     if (wide) {

@@ -1,5 +1,6 @@
 import type { Btf } from '../../btf.ts';
 import { toUtf8 } from '../../../bytes/text.ts';
+import type { Output } from './output.ts';
 import { isIdentifierByte, isKeyword, toIdentifier } from './identifier.ts';
 
 /** Names longer than this are cut: kernels take 512 bytes. */
@@ -10,6 +11,7 @@ const maxName = 512;
  * written by copying bytes. A dump names half a million things; as JavaScript strings that would be most of its time.
  */
 export class NameArena {
+  /** Replaced by a larger one when names are added: not to be kept. */
   bytes: Uint8Array;
   readonly #btf: Btf;
   /** Offsets below are the BTF's own. */
@@ -45,6 +47,11 @@ export class NameArena {
   /** The offset of a C identifier for the name at an offset: nearly always that name itself. */
   identifier(offset: number): number {
     return this.#isIdentifier(offset) ? offset : this.add(toIdentifier(this.string(offset)).slice(0, maxName));
+  }
+
+  /** Writes the name at an offset. */
+  write(offset: number, out: Output): void {
+    out.name(this.bytes, offset);
   }
 
   string(offset: number): string {

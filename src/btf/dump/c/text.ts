@@ -81,7 +81,7 @@ export class CText {
       this.#nameOf[id] = name;
     }
     this.out.put(isEnum ? words.enum : isUnion ? words.union : words.struct);
-    this.out.name(this.#arena.bytes, name);
+    this.#arena.write(name, this.out);
   }
 
   /** Offset of a typedef's name. */
@@ -124,7 +124,7 @@ export class CText {
     if (baseTags !== null) for (const tag of baseTags) this.#typeTag(tag, true);
     if (name !== 0 || end > start) this.out.char(space);
     if (end > start) this.#before(start, end, name !== 0);
-    if (name !== 0) this.out.name(this.#arena.bytes, name);
+    if (name !== 0) this.#arena.write(name, this.out);
     if (end > start) this.#after(start, end, depth);
     stack.top = start;
   }
@@ -200,7 +200,7 @@ export class CText {
         this.out.put(this.#scalars.get(id) ?? this.#scalar(id));
         break;
       case TYPEDEF:
-        this.out.name(this.#arena.bytes, this.typedefName(id));
+        this.#arena.write(this.typedefName(id), this.out);
         break;
       case STRUCT:
       case UNION:

@@ -6,17 +6,40 @@ import type { FunctionSymbol } from './spec.ts';
 /** Functions of every code section, by section index, each list sorted by its first instruction. */
 export type FunctionTable = ReadonlyMap<number, readonly FunctionSymbol[]>;
 
-/** Finds the functions of the code sections; a function that is not whole instructions within its section is an error. */
-export function collectFunctions(elf: ElfFile, code: readonly ElfSection[]): FunctionTable {
+/**
+ * Finds the functions of the code sections; a function that is not whole instructions within its section is an error. Without strict, the global
+ * labels of a section that has no functions are taken for some: LLVM before 7 gave symbols neither type nor size.
+ */
+export function collectFunctions(elf: ElfFile, code: readonly ElfSection[], strict: boolean): FunctionTable {
   const sections = new Map(code.map((section) => [section.index, section]));
   const table = new Map<number, FunctionSymbol[]>(code.map((section) => [section.index, []]));
+  const labels = new Map<number, ElfSymbol[]>();
   for (const symbol of elf.symbols) {
     const section = sections.get(symbol.sectionIndex);
-    if (section === undefined || symbol.type !== STT.FUNC) continue;
-    table.get(section.index)?.push(functionOf(symbol, section));
+    if (section === undefined) continue;
+    if (symbol.type === STT.FUNC) table.get(section.index)?.push(functionOf(symbol, section));
+    else if (!strict && symbol.type === STT.NOTYPE && symbol.binding !== STB.LOCAL) {
+      const known = labels.get(section.index);
+      if (known === undefined) labels.set(section.index, [symbol]);
+      else known.push(symbol);
+    }
+  }
+  for (const [index, symbols] of labels) {
+    const functions = table.get(index);
+    const section = sections.get(index);
+    if (section !== undefined && functions?.length === 0) functions.push(...functionsOfLabels(symbols, section));
   }
   for (const functions of table.values()) functions.sort((a, b) => a.insn - b.insn);
   return table;
+}
+
+/** Each label's function ends where the next one begins. */
+function functionsOfLabels(symbols: readonly ElfSymbol[], section: ElfSection): FunctionSymbol[] {
+  const sorted = symbols.toSorted((a, b) => (a.value < b.value ? -1 : 1));
+  return sorted.map((symbol, i) => {
+    const end = sorted[i + 1]?.value ?? BigInt(section.data.length);
+    return functionOf({ ...symbol, size: end - symbol.value }, section);
+  });
 }
 
 function functionOf(symbol: ElfSymbol, section: ElfSection): FunctionSymbol {

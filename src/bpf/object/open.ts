@@ -27,7 +27,7 @@ export interface OpenOptions {
   readonly name?: string;
   /**
    * Refuse whatever libbpf refuses. Else also taken: legacy `maps` sections, section names of other loaders, ring buffers with a
-   * value type, static functions and calls outside of .text, externs without BTF that nothing uses.
+   * value type, static functions and calls outside of .text, externs without BTF that nothing uses, code whose symbols have no type.
    */
   readonly strict?: boolean;
   /** Whether section names that libbpf does not know are taken; the opposite of `strict` unless said. */
@@ -55,7 +55,7 @@ export function openObject(bytes: Uint8Array, options: OpenOptions = {}): Object
   const elf = parseElf(bytes);
   checkKind(elf);
   const sections = collectSections(elf, strict);
-  const functions = collectFunctions(elf, sections.code);
+  const functions = collectFunctions(elf, sections.code, strict);
   const insns = new Map(sections.code.map(({ index, data }) => [index, elf.header.littleEndian ? data : swapInsns(data)]));
   const insnsOf = (index: number): Uint8Array => insns.get(index) ?? new Uint8Array(0);
 

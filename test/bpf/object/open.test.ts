@@ -1,5 +1,6 @@
 import t from 'tap';
 import { openObject } from '../../../src/bpf/object/index.ts';
+import { parseElf, sectionNamed, STB, STT } from '../../../src/elf/index.ts';
 import { fixtureBytes, open } from './support.ts';
 
 t.test('maps: names, types, tags, contents', async (t) => {
@@ -90,4 +91,22 @@ t.test('what is no BPF object is refused by name', async (t) => {
   const bytes = Uint8Array.from(fixtureBytes('calls.bpf.o'));
   bytes[18] = 62;
   t.throws(() => openObject(bytes), { code: 'E_NOT_BPF', message: /machine 62/ });
+});
+
+t.test('old compilers gave functions neither type nor size', async (t) => {
+  const bytes = Uint8Array.from(fixtureBytes('sections.bpf.o'));
+  const symtab = sectionNamed(parseElf(bytes), '.symtab');
+  if (symtab === null) throw new Error('no .symtab');
+  for (let at = symtab.offset; at < symtab.offset + symtab.size; at += 24) {
+    // st_info: GLOBAL FUNC becomes GLOBAL NOTYPE, st_size 0.
+    if (bytes[at + 4] !== ((STB.GLOBAL << 4) | STT.FUNC)) continue;
+    bytes[at + 4] = STB.GLOBAL << 4;
+    bytes.fill(0, at + 16, at + 24);
+  }
+  const plain = open('sections').programs.map(({ name, insns, type }) => [name, insns.length, type]);
+  t.same(
+    openObject(bytes).programs.map(({ name, insns, type }) => [name, insns.length, type]),
+    plain,
+  );
+  t.same(openObject(bytes, { strict: true }).programs, [], 'libbpf finds none');
 });

@@ -41,6 +41,13 @@ const table = [
   { output: 'fixtures/core/guarded.bpf.o', source: 'fixtures/core/guarded.bpf.c', target: 'bpf', flags: ['-w'] },
   { output: 'fixtures/core/kernel-old.o', source: 'fixtures/core/kernel.c', target: 'bpf', flags: [] },
   { output: 'fixtures/core/kernel-new.o', source: 'fixtures/core/kernel.c', target: 'bpf', flags: ['-DNEW'] },
+  // One program for each section name.
+  ...['probes', 'tracing', 'cgroup', 'net', 'struct_ops'].map((name) => ({
+    output: `fixtures/attach/${name}.bpf.o`,
+    source: `fixtures/src/attach/${name}.bpf.c`,
+    target: 'bpf',
+    flags: [],
+  })),
   // Three units with types in common, for deduplication.
   ...['one', 'two', 'three'].map((unit) => ({
     output: `fixtures/dedup/${unit}.o`,

@@ -82,7 +82,10 @@ export interface AppliedCoreRelocation {
   /** As libbpf prints it: `struct task_struct.nsproxy (0:143 @ offset 2840)`. */
   readonly local: string;
   readonly target: string | null;
-  /** True where no candidate fitted and the instruction was replaced by an invalid call. */
+  /**
+   * True where the instruction was replaced by an invalid call: no candidate fitted, or (with a `target`) the field has a size there
+   * that a load or store cannot follow.
+   */
   readonly poisoned: boolean;
   readonly value: bigint | null;
 }

@@ -97,6 +97,12 @@ interface Poison {
 function poisonOf(failure: VerifierFailure, parts: VerifierErrorParts): Poison | null {
   if (!`${failure.insnText ?? ''} ${failure.reason}`.includes(String(CORE_POISON_CALL))) return null;
   const relo = parts.coreRelocations?.find((candidate) => candidate.poisoned && candidate.insn === failure.insn);
+  if (relo !== undefined && relo.target !== null) {
+    return {
+      why: `CO-RE relocation ${relo.local} is ${relo.target} in this kernel: a size that this access cannot follow`,
+      next: 'read it with bpf_core_read() and bpf_core_field_size(), or declare it unsigned or as a pointer, as the kernel has it',
+    };
+  }
   const subject =
     relo === undefined ? 'a CO-RE relocation found nothing' : `CO-RE relocation ${relo.kind} found nothing that fits ${relo.local}`;
   return {

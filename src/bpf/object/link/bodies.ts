@@ -14,6 +14,8 @@ import { LinkError } from './error.ts';
 export interface AppliedInBody {
   readonly insn: number;
   readonly resolution: CoreResolution;
+  /** Made invalid: what it wants is missing, or has a width that the access cannot follow. */
+  readonly poisoned: boolean;
 }
 
 /** A function's instructions after CO-RE, before it is joined to programs. */
@@ -71,8 +73,8 @@ export class FunctionBodies {
           if (!Number.isInteger(insn)) throw misaligned(sectionName, relo.insnOffset);
           resolver ??= new CoreResolver(spec.btf as NonNullable<typeof spec.btf>, targetsOf(target));
           const resolution = resolver.resolve(relo);
-          patchInsn(body.insns, insn, resolution, { where: { section: sectionName, function: fn.name } });
-          body.core.push({ insn, resolution });
+          const patch = patchInsn(body.insns, insn, resolution, { where: { section: sectionName, function: fn.name } });
+          body.core.push({ insn, resolution, poisoned: patch.field === 'poison' });
         } catch (error) {
           if (!(error instanceof RawbpfError)) throw error;
           body.error = relocationError(error, section, fn, insn);

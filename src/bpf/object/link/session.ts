@@ -154,7 +154,7 @@ class AppliedRelocation implements AppliedCoreRelocation {
   }
 
   get poisoned(): boolean {
-    return this.#applied.resolution.poison;
+    return this.#applied.poisoned;
   }
 
   get value(): bigint | null {

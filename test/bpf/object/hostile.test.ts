@@ -22,9 +22,9 @@ t.test('every prefix of an object', async (t) => {
   for (const name of ['struct_ops', 'arena', 'jumptables']) {
     const bytes = Uint8Array.from(fixtureBytes(`${name}.bpf.o`));
     let refused = 0;
-    for (let length = 0; length < bytes.length; length += 7) if (survives(bytes.slice(0, length)) === 'refused') refused++;
+    for (let length = 0; length < bytes.length; length += 29) if (survives(bytes.slice(0, length)) === 'refused') refused++;
     // The section headers are at the end.
-    t.equal(refused, Math.ceil(bytes.length / 7), name);
+    t.equal(refused, Math.ceil(bytes.length / 29), name);
   }
 });
 
@@ -33,7 +33,7 @@ t.test('bytes changed all over', async (t) => {
     const bytes = Uint8Array.from(fixtureBytes(`${name}.bpf.o`));
     let linked = 0;
     // A prime, so that over the fixtures every field of every structure is hit.
-    const step = bytes.length > 3000 ? 23 : 5;
+    const step = bytes.length > 3000 ? 67 : 19;
     for (let at = 0; at < bytes.length; at += step) {
       const before = bytes[at] as number;
       for (const value of [before ^ 0xff, before ^ 1]) {

@@ -52,6 +52,7 @@ export class EventOutput {
   readonly #maxEntries: number;
   /** Sources that take the whole screen, where there is one. */
   readonly #clears: ReadonlySet<DataSource>;
+  readonly #only: DataSource | null;
   #last: DataSource | null = null;
   #scheduled = false;
   #congested = false;
@@ -70,8 +71,12 @@ export class EventOutput {
     for (const source of options.sources) {
       this.#writers.set(source, makeWriter(options.mode, source, fields.get(source) ?? null, options.width ?? null));
     }
-    const [first] = options.sources;
-    if (first !== undefined && options.sources.length === 1) this.#begin(first);
+    this.#only = options.sources.length === 1 ? (options.sources[0] ?? null) : null;
+  }
+
+  /** Writes what comes before events (the heads of columns), once it is certain that events can come. */
+  open(): void {
+    if (this.#only !== null && this.#last === null) this.#begin(this.#only);
   }
 
   /** Writes one event of a tracer. */

@@ -131,6 +131,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice }: Fo
         void output.drained().then(() => run.resume());
       },
     });
+    output.open();
     kernel.dropCaches();
     if (given.flag('verbose'))
       stderr.write(`${run.attached.map((link) => `${files.name}: ${printable(link)}\n`).join('')}${files.name}: attached\n`);

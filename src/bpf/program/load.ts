@@ -1,8 +1,8 @@
 import type { Btf } from '../../btf/btf.ts';
 import type { StructValues } from '../../bytes/struct.ts';
-import { cString, toCString } from '../../bytes/text.ts';
+import { toCString } from '../../bytes/text.ts';
 import { UnsupportedError, UsageError } from '../../error.ts';
-import { bpfCall, bpfError } from '../../sys/bpf.ts';
+import { bpfError } from '../../sys/bpf.ts';
 import { progLoadAttr } from '../../sys/bpf-attr/index.ts';
 import { errnoName, isErrno } from '../../sys/errno.ts';
 import { InsnSlots } from '../insn/insn.ts';
@@ -12,6 +12,7 @@ import type { InfoRecords, LinkedProgram } from '../object/linked.ts';
 import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
 import { nameOf } from '../uapi/names.ts';
 import { VerifierError } from '../verifier/error.ts';
+import { type Attempt, attemptLoad, maxAttempts } from './attempt.ts';
 import { sourceLine } from '../verifier/source-line.ts';
 import { BpfProgram } from './program.ts';
 
@@ -35,12 +36,6 @@ export interface ProgramContext {
   readonly logLevel?: number;
 }
 
-/** BPF_PROG_LOAD gives EAGAIN when a signal came while it waited for a lock. */
-const attempts = 5;
-const firstLogSize = 64 << 10;
-/** The kernel takes no larger log buffer (UINT_MAX >> 2). */
-const maxLogSize = 0x3fffffff;
-
 /**
  * Loads one linked program. The first attempt asks for no log, which is much faster; after a refusal the second asks
  * for all of it.
@@ -61,17 +56,17 @@ export function loadProgram(kernel: Kernel, linked: LinkedProgram, context: Prog
   if (linked.insns.length === 0) throw new UsageError({ code: 'E_PROGRAM_EMPTY', what: `program ${spec.name} has no instructions` });
   if (linked.attachError !== null && context.attachProgramFd === undefined) throw linked.attachError;
   let attr = loadAttributes(kernel, linked, context);
-  let loaded = attempt(kernel, attr, context.logLevel ?? 0);
-  if (isErrno(loaded.result, 'EPERM') && kernel.retryAfterMemlock()) loaded = attempt(kernel, attr, context.logLevel ?? 0);
+  let loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
+  if (isErrno(loaded.result, 'EPERM') && kernel.retryAfterMemlock()) loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
   if (isErrno(loaded.result, 'EINVAL') || isErrno(loaded.result, 'E2BIG')) {
     const reduced = withoutUnknown(kernel, linked, attr, loaded.attr);
     if (reduced !== null) {
       attr = reduced;
-      loaded = attempt(kernel, attr, context.logLevel ?? 0);
+      loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
     }
   }
   // EPERM without a log comes before the verifier; asking again for its log costs nothing and may say more.
-  if (loaded.result < 0 && loaded.log === '') loaded = attempt(kernel, attr, 1);
+  if (loaded.result < 0 && loaded.log === '') loaded = attemptLoad(kernel, attr, 1);
   if (loaded.result < 0) throw loadError(kernel, linked, context, loaded);
   const insnCount = linked.insns.length / 8;
   kernel.trace({ step: 'program', name: spec.name, type: spec.type, insnCount, fd: loaded.result });
@@ -144,32 +139,6 @@ function applyFixups(linked: LinkedProgram, context: ProgramContext): { insns: U
   return { insns: slots.bytes, fdArray: new Uint8Array(fds.buffer) };
 }
 
-interface Attempt {
-  readonly result: number;
-  readonly log: string;
-  /** The attribute as the kernel left it. */
-  readonly attr: Uint8Array;
-}
-
-function attempt(kernel: Kernel, values: StructValues, logLevel: number): Attempt {
-  let size = firstLogSize;
-  for (let tries = 0; ;) {
-    const log = logLevel === 0 ? null : new Uint8Array(size);
-    const { result, attr } = bpfCall(kernel.sys, 'BPF_PROG_LOAD', {
-      ...values,
-      ...(log === null ? {} : { log_level: logLevel, log_buf: log, log_size: size }),
-    });
-    if (isErrno(result, 'EAGAIN') && ++tries < attempts) continue;
-    if (isErrno(result, 'ENOSPC') && log !== null && size < maxLogSize) {
-      // Kernels from 6.4 on tell how long it is; to others twice as much is offered.
-      const wanted = Number(progLoadAttr.decode(attr)['log_true_size']);
-      size = Math.min(wanted > size ? wanted : size * 2, maxLogSize);
-      continue;
-    }
-    return { result, log: log === null ? '' : cString(log), attr };
-  }
-}
-
 /** The attributes without what this kernel does not know; null where it knows all of it. */
 function withoutUnknown(kernel: Kernel, linked: LinkedProgram, values: StructValues, attr: Uint8Array): StructValues | null {
   const reduced: Record<string, StructValues[string]> = { ...values };
@@ -209,7 +178,7 @@ function zeroTails(records: InfoRecords, known: number): Uint8Array {
 function loadError(kernel: Kernel, linked: LinkedProgram, context: ProgramContext, loaded: Attempt): Error {
   const { spec } = linked;
   const { btf } = context;
-  if (loaded.log.trim() !== '' && !loaded.log.startsWith('processed 0 insns')) {
+  if (loaded.log.trim() !== '' && !isErrno(loaded.result, 'EAGAIN') && !loaded.log.startsWith('processed 0 insns')) {
     return new VerifierError({
       program: spec.name,
       section: spec.sectionName,
@@ -233,6 +202,8 @@ function whyRefused(result: number, linked: LinkedProgram): string | null {
       return linked.attachBtfId > 0
         ? 'this kernel does not take programs of this type, or not for this target'
         : 'this kernel does not know the program type, or not with this attach type and these flags';
+    case 'EAGAIN':
+      return `a signal interrupted the verifier, ${maxAttempts} times`;
     case 'E2BIG':
       return `it has ${linked.insns.length / 8} instructions, more than this kernel takes`;
     default:

@@ -8,6 +8,8 @@ export interface VerifierFailure {
   readonly explanation: string | null;
   /** The newer format's own advice, on one line. */
   readonly suggestion: string | null;
+  /** The newer format's account of how the state came to be, as printed. */
+  readonly causalPath: string | null;
   /** Index of the instruction (in 8-byte slots) that was refused. */
   readonly insn: number | null;
   /** The instruction as the kernel printed it: `(95) exit`. */
@@ -108,12 +110,15 @@ function followWalk(walk: readonly string[], blocks: ReadonlyMap<string, readonl
   const explanation = joined(blocks.get('Reason'));
   // Without an instruction (a BTF log, or a refusal before the walk) the message is at the end of a dump.
   const reason = (insn === null ? messages.slice(-2) : messages.slice(0, 4)).join('; ') || headline || '';
-  const named = /\binsn (\d+)/.exec(joined(blocks.get('At')) ?? '') ?? (insn === null ? /\binsn (\d+)/.exec(reason) : null);
+  const at = blocks.get('At')?.join('\n') ?? '';
+  const named =
+    /\binsn (\d+)/.exec(at) ?? /^\s*>>>\s*(\d+)\s*\|\s*\([0-9a-f]{2}\)/m.exec(at) ?? (insn === null ? /\binsn (\d+)/.exec(reason) : null);
   return {
     reason,
     headline,
     explanation,
     suggestion: joined(blocks.get('Suggestion')),
+    causalPath: blocks.get('Causal path')?.join('\n') ?? null,
     insn: named === null ? insn : Number(named[1]),
     insnText: named !== null && Number(named[1]) !== insn ? contextInsn(blocks.get('At')) : insnText,
     source,

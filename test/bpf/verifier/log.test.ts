@@ -1,4 +1,5 @@
 import t from 'tap';
+import { expectedText } from '../../fixture.ts';
 import { parseVerifierLog } from '../../../src/bpf/verifier/log.ts';
 
 t.test('format up to 7.2', async (t) => {
@@ -113,4 +114,23 @@ t.test('state before the instruction, older kernels: states on lines of their ow
   );
   t.equal(failure.reason, 'invalid bpf_context access off=400 size=4');
   t.equal(failure.registers.get('R6'), 'ctx(id=0,off=0,imm=0)');
+});
+
+t.test('what two real kernels say of the same program', async (t) => {
+  const old = parseVerifierLog(expectedText('runtime.refused.verifier-5.10.txt'));
+  const young = parseVerifierLog(expectedText('runtime.refused.verifier-7.3.txt'));
+  for (const failure of [old, young]) {
+    t.equal(failure.reason, "R0 invalid mem access 'map_value_or_null'");
+    t.equal(failure.insn, 7);
+    t.equal(failure.insnText, '(79) r0 = *(u64 *)(r0 +0)');
+    t.equal(failure.source?.text, 'return found->count;');
+    t.equal(failure.processed, 7);
+  }
+  t.equal(young.headline, 'Register Type Safety: Invalid dereference');
+  t.equal(young.source?.line, 259);
+  t.match(young.explanation, /^R0 may be NULL here .* path, so the verifier cannot prove this access is safe\.$/);
+  t.match(young.suggestion, /^Add a NULL check/);
+  t.match(young.causalPath, /update: R0 changed from uninitialized value to nullable map value/);
+  t.same(young.registers.get('R0'), 'map_value_or_null(id=1,map=by_pid,ks=4,vs=24)');
+  t.equal(old.causalPath, null);
 });

@@ -1,4 +1,5 @@
 import { RawbpfError } from '../../error.ts';
+import { withoutFds } from '../insn/insn.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { attachProgram } from '../link/attach.ts';
 import { fitEntries } from '../map/create.ts';
@@ -177,7 +178,7 @@ function verdict(
     attachType: expectedAttachType === null ? null : (nameOf(BPF_ATTACH_TYPE, expectedAttachType) ?? String(expectedAttachType)),
     insnCount: (linked?.insns ?? program.insns).length / 8,
     ...outcome,
-    insns: linked?.insns ?? null,
+    insns: linked === null ? null : withoutFds(linked.insns),
   };
 }
 

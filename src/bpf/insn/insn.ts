@@ -1,5 +1,6 @@
 import { FormatError } from '../../error.ts';
-import { BPF_INSN_SIZE } from './opcodes.ts';
+import { BPF_PSEUDO } from '../uapi/flags.gen.ts';
+import { BPF_INSN_SIZE, BPF_OPCODE } from './opcodes.ts';
 
 /** One 8-byte slot: struct bpf_insn. A 64-bit immediate load takes two, the second with nothing but `imm`. */
 export interface Insn {
@@ -127,4 +128,17 @@ export function swapInsns(bytes: Uint8Array): Uint8Array {
 
 function lengthError(length: number): FormatError {
   return new FormatError({ code: 'E_INSN_LENGTH', what: 'malformed BPF instructions', why: `${length} bytes are no multiple of 8` });
+}
+
+/** A copy of instructions whose file descriptors (of maps and of BTF) are zero: what is the same for every load. */
+export function withoutFds(bytes: Uint8Array): Uint8Array {
+  const slots = new InsnSlots(bytes.slice());
+  for (let slot = 0; slot + 1 < slots.count; slot++) {
+    if (slots.code(slot) !== BPF_OPCODE.LDIMM64) continue;
+    const kind = slots.src(slot);
+    if (kind === BPF_PSEUDO.BPF_PSEUDO_MAP_FD || kind === BPF_PSEUDO.BPF_PSEUDO_MAP_VALUE) slots.setImm(slot, 0);
+    else if (kind === BPF_PSEUDO.BPF_PSEUDO_BTF_ID) slots.setImm(slot + 1, 0);
+    slot++;
+  }
+  return slots.bytes;
 }

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { fromHex, toHex } from '../../../src/bytes/index.ts';
-import { asm, decodeInsns, encodeInsns, InsnSlots, swapInsns } from '../../../src/bpf/insn/index.ts';
+import { asm, decodeInsns, encodeInsns, InsnSlots, swapInsns, withoutFds } from '../../../src/bpf/insn/index.ts';
 import { FormatError } from '../../../src/error.ts';
 
 t.test('encoding agrees with what llvm-mc-19 writes', async (t) => {
@@ -49,4 +49,23 @@ t.test('slots are patched in place', async (t) => {
 t.test('bytes that are no whole slots are refused', async (t) => {
   t.throws(() => decodeInsns(new Uint8Array(9)), { code: 'E_INSN_LENGTH' });
   t.throws(() => swapInsns(new Uint8Array(7)), FormatError);
+});
+
+t.test('file descriptors are left out, numbers and offsets kept', async (t) => {
+  const loaded = encodeInsns([
+    ...asm.ldMapFd(1, 7),
+    ...asm.ldMapValue(2, 8, 24),
+    ...asm.ldBtfId(3, 99, 9),
+    ...asm.ldimm64(4, 7n),
+    ...asm.callKfunc(5, 2),
+  ]);
+  const plain = encodeInsns([
+    ...asm.ldMapFd(1, 0),
+    ...asm.ldMapValue(2, 0, 24),
+    ...asm.ldBtfId(3, 99, 0),
+    ...asm.ldimm64(4, 7n),
+    ...asm.callKfunc(5, 2),
+  ]);
+  t.same(withoutFds(loaded), plain);
+  t.equal(loaded[4], 7, 'the original stays');
 });

@@ -57,8 +57,12 @@ export class PendingBuffers {
   }
 }
 
+/** Longer buffers (a verifier log) are not searched for addresses. */
+const maxSearched = 1 << 20;
+
 /** The aligned 64-bit words of a buffer. */
 function* words(bytes: Uint8Array): Generator<[offset: number, word: bigint]> {
+  if (bytes.length > maxSearched) return;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let offset = 0; offset + 8 <= bytes.length; offset += 8) yield [offset, view.getBigUint64(offset, true)];
 }
@@ -141,5 +145,5 @@ export class Capture {
 }
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+  return Buffer.compare(a, b) === 0;
 }

@@ -25,6 +25,8 @@ export interface Pollable {
 
 /** How long something stuck waits for its next look; a wake-up usually comes first. */
 const stuckMs = 10;
+/** After this long the sources that have not had their turn wait for the next round. */
+const serveMs = 16;
 /** Without a watch (node:ffi, Bun, a worker thread) memory is looked at by timer: at once while busy, backing off to this. */
 const maxIdleMs = 32;
 
@@ -119,12 +121,16 @@ export class EventLoop {
   #open(): void {
     if (this.#attached.size > 0) return;
     const epoll = new Epoll(this.#sys);
-    this.#watch = this.#sys.watch(epoll.fd, () => {
-      // Edge-triggered events go when they are taken; who is ready is then seen in memory, for less than asking costs.
-      epoll.wait(0);
-      this.#serve(this.#sources);
-    });
-    if (this.#watch === null) return epoll.close();
+    try {
+      this.#watch = this.#sys.watch(epoll.fd, () => {
+        // Edge-triggered events go when they are taken; who is ready is then seen in memory, for less than asking costs.
+        epoll.wait(0);
+        this.#serve(this.#sources);
+      });
+    } finally {
+      if (this.#watch === null) epoll.close();
+    }
+    if (this.#watch === null) return;
     this.#epoll = epoll;
   }
 
@@ -140,12 +146,20 @@ export class EventLoop {
     this.#immediate = null;
   }
 
-  /** Gives each source a turn; a turn that throws neither stops the others nor the source itself. */
+  /**
+   * Gives each source a turn; a turn that throws neither stops the others nor the source itself. When the turns together
+   * have taken long, the rest come first the next time: timers and I/O of the process go in between.
+   */
   #serve(sources: Iterable<Pollable>): void {
+    const busy: Pollable[] = [];
+    const deadline = performance.now() + serveMs;
     let delay = Infinity;
-    let busy = false;
     for (const source of sources) {
       if (!this.#sources.has(source)) continue;
+      if (busy.length > 0 && performance.now() > deadline) {
+        this.#soon(source);
+        continue;
+      }
       let result: TurnResult;
       try {
         result = source.turn();
@@ -154,15 +168,14 @@ export class EventLoop {
         result = 'more';
       }
       if (!this.#sources.has(source)) continue;
-      if (result === 'more') {
-        busy = true;
-        this.#soon(source);
-      } else if (result === 'stuck') delay = Math.min(delay, stuckMs);
+      if (result === 'more') busy.push(source);
+      else if (result === 'stuck') delay = Math.min(delay, stuckMs);
       if (source.pollIntervalMs > 0) delay = Math.min(delay, source.pollIntervalMs);
     }
+    for (const source of busy) this.#soon(source);
     if (this.#attached.size === 0) return;
     if (this.#watch === null) {
-      this.#idleMs = busy ? 1 : Math.min(this.#idleMs * 2, maxIdleMs);
+      this.#idleMs = busy.length > 0 ? 1 : Math.min(this.#idleMs * 2, maxIdleMs);
       delay = Math.min(delay, this.#idleMs);
     }
     if (delay !== Infinity) this.#later(delay);

@@ -1,7 +1,7 @@
 import { toCString } from '../bytes/text.ts';
 import { UsageError } from '../error.ts';
 import { AT, F, O } from './constants.ts';
-import { check } from './errno.ts';
+import { check, isErrno } from './errno.ts';
 import type { Fd, FileFd } from './fds.ts';
 import type { Sys } from './sys.ts';
 
@@ -20,15 +20,19 @@ export function readInto(sys: Sys, fd: number, into: Uint8Array): number {
   return sys.call('read', fd, into, into.length);
 }
 
+/** Reads that may be interrupted before readAll() gives up. */
+const maxRetries = 1000;
+
 /** Reads to the end of a descriptor, such as an iterator's; throws a SyscallError where a read fails. */
 export function readAll(sys: Sys, fd: number, chunk: number = 64 * 1024): Uint8Array {
   const parts: Uint8Array[] = [];
   let total = 0;
+  let retries = 0;
   for (;;) {
     const part = new Uint8Array(chunk);
     const count = readInto(sys, fd, part);
-    // A bpf iterator gives EAGAIN when it stopped early to let others run.
-    if (count === -11 || count === -4) continue;
+    // A bpf iterator gives EAGAIN when it stopped early to let others run; a pipe gives it for as long as it is empty.
+    if ((isErrno(count, 'EAGAIN') || isErrno(count, 'EINTR')) && ++retries < maxRetries) continue;
     check(count, 'read', { what: 'cannot read a descriptor', where: { fd } });
     if (count === 0) break;
     parts.push(part.subarray(0, count));

@@ -64,7 +64,12 @@ export class Mapping {
     this.#sys = sys;
     this.address = BigInt(address);
     this.length = length;
-    this.#buffer = sys.view(this.address, length);
+    try {
+      this.#buffer = sys.view(this.address, length);
+    } catch (error) {
+      sys.call('munmap', this.address, length);
+      throw error;
+    }
     this.#reserved = reserved;
     if (sys.real && reserved === 0) {
       // Past any recorder: collection happens at no time a recording could repeat.

@@ -5,6 +5,7 @@ import { FormatError, UsageError } from '../error.ts';
 import type { EventContext } from './context.ts';
 import type { Field } from './field.ts';
 import { flattenStruct } from './flatten.ts';
+import type { KernelStacks } from './kernel-stacks.ts';
 import { EventRecord } from './record.ts';
 import { safeName } from './safe-name.ts';
 import { SourceBuilder, type SourceAnnotations } from './source-builder.ts';
@@ -24,6 +25,8 @@ export interface SourceParts {
   /** Of a map iterator: the struct of the keys. */
   readonly keyTypeId?: number;
   readonly context: EventContext;
+  /** Where kernel stacks are looked up once the gadget runs. */
+  readonly stacks?: KernelStacks;
   readonly annotations?: SourceAnnotations | null;
   /** Told about fields that are left out and annotations that fit nothing. */
   readonly notice?: (message: string) => void;
@@ -116,7 +119,11 @@ export function buildDataSource(parts: SourceParts): DataSource {
   const keySize = parts.keyTypeId === undefined ? 0 : sizeOfType(btf, parts.keyTypeId);
   const valueAt = valueOffset(keySize);
   const size = valueAt + sizeOfType(btf, typeId);
-  const builder = new SourceBuilder(btf, size, parts.context, parts.annotations ?? null, parts.notice ?? (() => {}));
+  const builder = new SourceBuilder(
+    { btf, context: parts.context, stacks: parts.stacks ?? null, notice: parts.notice ?? (() => {}) },
+    size,
+    parts.annotations ?? null,
+  );
   if (parts.keyTypeId !== undefined) flattenStruct(builder, parts.keyTypeId);
   for (const field of builder.fields) field.tag('role:key');
   flattenStruct(builder, typeId, valueAt);
@@ -146,8 +153,7 @@ function addRest(builder: SourceBuilder): void {
 
 /** Names in gadget.yaml that fit no field are mistakes, except those of fields that enrichment adds. */
 function checkAnnotatedFields(builder: SourceBuilder): void {
-  for (const name of builder.annotations?.fields.keys() ?? []) {
-    if (builder.find(name) !== null || /^(?:k8s|runtime)(?:\.|$)/.test(name)) continue;
-    builder.notice(`gadget.yaml describes the field ${name}, which the event does not have`);
-  }
+  const names = [...(builder.annotations?.fields.keys() ?? [])];
+  const unknown = names.filter((name) => builder.find(name) === null && !/^(?:k8s|runtime)(?:\.|$)/.test(name));
+  if (unknown.length > 0) builder.notice(`gadget.yaml describes fields that the event does not have: ${unknown.join(', ')}`);
 }

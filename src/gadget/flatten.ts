@@ -86,7 +86,7 @@ function slotOf(into: SourceBuilder, type: ResolvedType, place: MemberPlace, dep
       if (isText(element)) return { shape: 'chars', offset, length: type.count };
       if (type.count > maxElements) return { shape: 'blob', offset, length: type.count * stride };
       if (element.kind === 'STRUCT' || element.kind === 'UNION') {
-        const inner = new SourceBuilder(btf, stride, into.context, null, into.notice);
+        const inner = new SourceBuilder(into, stride, null);
         flattenStruct(inner, type.typeId, 0, depth + 1);
         applySpecials(inner);
         return { shape: 'array', offset, count: type.count, stride, element: { shape: 'struct', offset: 0, fields: inner.fields } };

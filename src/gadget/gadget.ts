@@ -3,6 +3,7 @@ import type { ObjectSpec } from '../bpf/object/spec.ts';
 import type { EventContext } from './context.ts';
 import { discoverGadget, type GadgetContract } from './contract.ts';
 import { buildDataSource, type DataSource, type SourceKind } from './data-source.ts';
+import { KernelStacks } from './kernel-stacks.ts';
 import { noMetadata, type GadgetMetadata } from './metadata.ts';
 import { GadgetParams } from './params.ts';
 import { safeName } from './safe-name.ts';
@@ -26,6 +27,7 @@ export interface Gadget {
   readonly contract: GadgetContract;
   readonly metadata: GadgetMetadata;
   readonly params: GadgetParams;
+  readonly stacks: KernelStacks;
   /** Tracers first, then iterators, then maps. */
   readonly sources: readonly DataSource[];
 }
@@ -51,6 +53,7 @@ export function openGadget(parts: GadgetParts): Gadget {
   for (const message of [...contract.notices, ...metadata.notices]) notice(message);
   const params = new GadgetParams(spec, contract, metadata);
   checkMetadata(spec, metadata, contract, notice);
+  const stacks = new KernelStacks();
   const source = (kind: SourceKind, { name, typeId, keyTypeId }: SourceTypes): DataSource =>
     buildDataSource({
       name,
@@ -59,6 +62,7 @@ export function openGadget(parts: GadgetParts): Gadget {
       typeId,
       ...(keyTypeId === undefined ? {} : { keyTypeId }),
       context: parts.context,
+      stacks,
       annotations: metadata.datasources.get(name) ?? null,
       notice,
     });
@@ -68,6 +72,7 @@ export function openGadget(parts: GadgetParts): Gadget {
     contract,
     metadata,
     params,
+    stacks,
     sources: [
       ...contract.tracers.map((tracer) => source('tracer', tracer)),
       ...contract.iterators.map((iterator) => source('iterator', iterator)),

@@ -12,6 +12,7 @@ import type { Gadget } from './gadget.ts';
 import { specToLoad } from './load-spec.ts';
 import { LossCounter, type LossPlace } from './loss-counter.ts';
 import type { ParamValue } from './params.ts';
+import { kernelStackMap } from './kernel-stacks.ts';
 import { openReader, type DrainableSource } from './reader.ts';
 import type { EventRecord } from './record.ts';
 import { safeName } from './safe-name.ts';
@@ -184,6 +185,7 @@ export class GadgetRun {
       skipUnsupported: this.#options.skipUnsupported === true,
       optional: (program) => isAlternative(gadget, program),
     });
+    gadget.stacks.bind(this.#collection.maps.get(kernelStackMap) ?? null);
     // Types, symbols and configuration are only needed for loading: a few MB that a long run can do without.
     if (this.#options.kernel === undefined) this.#kernel.dropCaches();
   }
@@ -358,6 +360,7 @@ export class GadgetRun {
       attempt(() => reader.close());
       record.release();
     }
+    this.gadget.stacks.bind(null);
     attempt(() => this.#collection?.close());
     this.#collection = null;
     this.#batches = [];

@@ -1,6 +1,7 @@
 import type { Btf } from '../btf/btf.ts';
 import type { EventContext } from './context.ts';
 import { Field, type FieldParts } from './field.ts';
+import type { KernelStacks } from './kernel-stacks.ts';
 import type { TextSlot } from './slot.ts';
 
 /** What gadget.yaml says of one data source. */
@@ -8,6 +9,14 @@ export interface SourceAnnotations {
   readonly annotations: ReadonlyMap<string, string>;
   /** Annotations by whole field name. */
   readonly fields: ReadonlyMap<string, ReadonlyMap<string, string>>;
+}
+
+/** What the data sources of one gadget share. */
+export interface SourceWorld {
+  readonly btf: Btf;
+  readonly context: EventContext;
+  readonly stacks: KernelStacks | null;
+  readonly notice: (message: string) => void;
 }
 
 /** Most fields one event may have: nobody reads more, and hostile types could make millions. */
@@ -18,6 +27,8 @@ const maxTexts = 4096;
 /** A data source being made: the fields of the struct first, then what is added for people. */
 export class SourceBuilder {
   readonly btf: Btf;
+  /** Where kernel stacks are looked up once the gadget runs; null where they are not. */
+  readonly stacks: KernelStacks | null;
   readonly context: EventContext;
   readonly annotations: SourceAnnotations | null;
   /** Tells the user about something left out. */
@@ -27,12 +38,13 @@ export class SourceBuilder {
   readonly #fields: Field[] = [];
   readonly #byName = new Map<string, Field>();
 
-  constructor(btf: Btf, size: number, context: EventContext, annotations: SourceAnnotations | null, notice: (message: string) => void) {
-    this.btf = btf;
+  constructor(world: SourceWorld, size: number, annotations: SourceAnnotations | null) {
+    this.btf = world.btf;
     this.size = size;
-    this.context = context;
+    this.context = world.context;
     this.annotations = annotations;
-    this.notice = notice;
+    this.notice = world.notice;
+    this.stacks = world.stacks;
   }
 
   get fields(): readonly Field[] {

@@ -384,6 +384,28 @@ void t.test('a map is emptied again and again, and nothing is counted twice or n
   t.equal(batches, 2);
 });
 
+void t.test('kernel stacks lead from the entry of system calls to the program', async (t) => {
+  const events = runGadget({ object: objectOf('stacks'), params: Object.fromEntries(params), maxEvents: 2 });
+  call(2);
+  const known = new Set(
+    readFileSync('/proc/kallsyms', 'latin1')
+      .split('\n')
+      .map((line) => line.split(/[ \t]/)[2]),
+  );
+  const stacks: string[] = [];
+  for await (const event of events) stacks.push(event['kstack'] as string);
+  t.equal(stacks.length, 2);
+  t.equal(stacks[0], stacks[1], 'the same way both times');
+  const names = (stacks[0] ?? '').split('; ');
+  t.ok(names.length >= 2, String(stacks[0]));
+  t.ok(
+    names.some((name) => /syscall|el0_svc/.test(name)),
+    String(stacks[0]),
+  );
+  // Of functions without a symbol (BPF programs, trampolines) the nearest before them is named, or none.
+  t.ok(names.filter((name) => known.has(name)).length >= 2, String(stacks[0]));
+});
+
 void t.test('nothing of all this is in the kernel any more', async (t) => {
   await tick(100);
   t.same(leftBehind(), []);

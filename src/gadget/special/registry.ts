@@ -8,6 +8,7 @@ import { errnoType } from './errno.ts';
 import { fileFlagsType } from './file-flags.ts';
 import { fileModeType } from './file-mode.ts';
 import { groupType, userType } from './ids.ts';
+import { kernelStackType } from './kernel-stack.ts';
 import { placedType } from './placed.ts';
 import { signalType } from './signal.ts';
 import { stringsType } from './strings.ts';
@@ -37,6 +38,7 @@ const specials: readonly SpecialType[] = [
   l3endpointType,
   l4endpointType,
   enumType,
+  kernelStackType,
   stringsType,
   placedType,
 ];

@@ -88,6 +88,8 @@ export interface AppliedCoreRelocation {
    */
   readonly poisoned: boolean;
   readonly value: bigint | null;
+  /** Why the target has not got it: `struct sock has no member sk_uid`; null where it has. */
+  readonly reason: string | null;
 }
 
 /** What linking one program came to: programs are tried one by one, so that one failure names one program. */

@@ -99,14 +99,14 @@ function poisonOf(failure: VerifierFailure, parts: VerifierErrorParts): Poison |
   const relo = parts.coreRelocations?.find((candidate) => candidate.poisoned && candidate.insn === failure.insn);
   if (relo !== undefined && relo.target !== null) {
     return {
-      why: `CO-RE relocation ${relo.local} is ${relo.target} in this kernel: a size that this access cannot follow`,
+      why: `CO-RE relocation ${relo.local} is ${relo.target} in this kernel: ${relo.reason ?? 'another size'}`,
       next: 'read it with bpf_core_read() and bpf_core_field_size(), or declare it unsigned or as a pointer, as the kernel has it',
     };
   }
   const subject =
     relo === undefined ? 'a CO-RE relocation found nothing' : `CO-RE relocation ${relo.kind} found nothing that fits ${relo.local}`;
   return {
-    why: `${subject} in this kernel's BTF`,
+    why: `${subject} in this kernel's BTF${relo === undefined || relo.reason === null ? '' : `: ${relo.reason}`}`,
     next: 'guard the access with bpf_core_field_exists(), bpf_core_type_exists() or bpf_core_enum_value_exists(), or give the name that this kernel uses',
   };
 }

@@ -34,8 +34,18 @@ export class CoreResolution implements CoreValue {
   readonly #local: CoreSpec;
   readonly #target: CoreSpec | null;
   readonly #report: () => CandidateReport[];
+  readonly #decision: string | null;
 
-  constructor(local: CoreSpec, target: CoreSpec | null, value: CoreValue, exists: boolean, report: () => CandidateReport[]) {
+  /** `decision` says why the answer is no where no candidate was asked. */
+  constructor(
+    local: CoreSpec,
+    target: CoreSpec | null,
+    value: CoreValue,
+    exists: boolean,
+    report: () => CandidateReport[],
+    decision: string | null = null,
+  ) {
+    this.#decision = decision;
     this.kind = local.kind;
     this.value = value.value;
     this.original = value.original;
@@ -73,6 +83,17 @@ export class CoreResolution implements CoreValue {
   /** Where the target type was found: its id in {@link CandidateReport}'s sense; null where nothing matched. */
   get targetTypeId(): number | null {
     return this.#target?.rootTypeId ?? null;
+  }
+
+  /** Why an instruction cannot have what it wants, in words; null where it can. */
+  get reason(): string | null {
+    if (this.#target !== null && this.failMemszAdjust)
+      return `it has ${this.newSize} bytes there, and the access cannot be widened or narrowed`;
+    if (this.exists) return null;
+    if (this.#decision !== null) return this.#decision;
+    const reasons = new Set(this.#report().flatMap(({ why }) => (why === null ? [] : [why])));
+    const root = this.#local.types.type(this.#local.rootTypeId);
+    return reasons.size === 0 ? `there is no ${root.name}` : [...reasons].join('; ');
   }
 
   /** The candidates looked at, and why each fitted or not. */

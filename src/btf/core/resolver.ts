@@ -56,7 +56,8 @@ export class CoreResolver {
     }
     const decided = this.#ringbufDecision(local);
     if (decided === false) {
-      return { resolution: new CoreResolution(local, null, relocationValue(local, null), false, () => []), list: null };
+      const why = 'ring buffers are taken for missing';
+      return { resolution: new CoreResolution(local, null, relocationValue(local, null), false, () => [], why), list: null };
     }
 
     const list = this.#candidates(local);

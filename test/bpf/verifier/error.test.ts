@@ -27,12 +27,21 @@ t.test('names the CO-RE relocation behind a poisoned call', async (t) => {
     errno: 22,
     log: '0: R1=ctx() R10=fp0\n0: (85) call unknown#195896080\ninvalid func unknown#195896080\n',
     coreRelocations: [
-      { insn: 0, kind: 'byte_off', local: 'struct task_struct.gone (0:3 @ offset 8)', target: null, poisoned: true, value: null },
+      {
+        insn: 0,
+        kind: 'byte_off',
+        local: 'struct task_struct.gone (0:3 @ offset 8)',
+        target: null,
+        poisoned: true,
+        value: null,
+        reason: 'struct task_struct has no member gone',
+      },
     ],
   });
   t.equal(error.code, 'E_CORE_POISONED');
   t.match(error.why, 'struct task_struct.gone');
   t.match(error.why, 'byte_off');
+  t.match(error.why, 'struct task_struct has no member gone');
 });
 
 t.test('hints', async (t) => {

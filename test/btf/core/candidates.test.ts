@@ -100,6 +100,12 @@ t.test('a resolution says what was looked at and why it did not fit', async (t) 
   t.equal(found.path, 'struct thing.a');
   t.equal(found.local, '<byte_off> [2] struct thing.a (0:0 @ offset 0)');
   t.equal(found.target, '<byte_off> [3] struct thing___v2.a (0:0 @ offset 12)');
+  t.equal(found.reason, null);
+  t.equal(
+    new CoreResolver(local, kernel(target)).resolve(offset(C)).reason,
+    'struct thing has no member c; struct thing___v2 has no member c',
+  );
+  t.equal(new CoreResolver(local, kernel(btfOf([INT]))).resolve(offset(A)).reason, 'there is no thing');
   t.same(found.candidates(), [
     { source: 'vmlinux', typeId: 2, name: 'thing', spec: null, why: 'struct thing has no member a' },
     { source: 'vmlinux', typeId: 3, name: 'thing___v2', spec: '<byte_off> [3] struct thing___v2.a (0:0 @ offset 12)', why: null },

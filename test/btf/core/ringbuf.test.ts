@@ -74,5 +74,6 @@ t.test('questions about ring buffers', async (t) => {
   for (const { what, typeId, access, kind, btf, ringbuf, value } of cases) {
     const found = new CoreResolver(local, kernel(btf, { ringbuf })).resolve({ insnOffset: 0, typeId, access, kind });
     t.equal(found.poison ? null : found.value, value, what);
+    t.equal(found.reason === null, found.exists, `${what}: a reason where it is not there`);
   }
 });

@@ -36,13 +36,13 @@ export function programProblems(result: LinkResult, context: ProblemContext): { 
 
   let guarded = 0;
   const said = new Map<string, KernelProblem>();
-  for (const { insn, local, target } of program.coreRelocations) {
+  for (const { insn, local, reason } of program.coreRelocations) {
     if (!isCall(slots, insn, CORE_POISON)) continue;
     if (reached[insn] === 0) {
       guarded++;
       continue;
     }
-    const why = target === null ? 'this kernel has no such thing' : 'it has another width here, which the access cannot follow';
+    const why = reason ?? 'this kernel has no such thing';
     add({ verdict: 'breaks', kind: 'relocation', what: described(local), why, insn, source: sourceOf(program, insn, context) });
   }
   for (let insn = 0; insn < slots.count; insn++) {

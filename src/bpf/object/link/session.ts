@@ -157,6 +157,10 @@ class AppliedRelocation implements AppliedCoreRelocation {
     return this.#applied.poisoned;
   }
 
+  get reason(): string | null {
+    return this.#applied.resolution.reason;
+  }
+
   get value(): bigint | null {
     return this.poisoned ? null : this.#applied.resolution.value;
   }

@@ -1,6 +1,6 @@
 import { UsageError } from '../error.ts';
 
-const utf8 = new TextDecoder('utf-8');
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 const encoder = new TextEncoder();
 
 /** Decodes bytes up to the first NUL (or the end) as UTF-8; invalid sequences become U+FFFD. */

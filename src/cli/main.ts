@@ -10,6 +10,7 @@ const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['run', async () => (await import('./commands/run.ts')).runCommand],
   ['link', async () => (await import('./commands/link.ts')).linkCommand],
   ['types', async () => (await import('./commands/types.ts')).typesCommand],
+  ['features', async () => (await import('./commands/features.ts')).featuresCommand],
   ['list', async () => (await import('./commands/list.ts')).listCommand],
   ['check', async () => (await import('./commands/check.ts')).checkCommand],
   ['inspect', async () => (await import('./commands/inspect.ts')).inspectCommand],

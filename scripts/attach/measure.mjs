@@ -2,9 +2,11 @@
 //   node scripts/attach/measure.mjs [PART]     PART: only section names with this in them
 // Needs root. What it makes (a network namespace of this thread, a cgroup) is gone when it ends.
 import { readFileSync, writeFileSync, mkdirSync, rmdirSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
 import os from 'node:os';
 import {
   attachCgroup,
+  attachLirc,
   attachNetfilter,
   attachNetkit,
   attachNetns,
@@ -120,7 +122,7 @@ function netkit(name) {
     },
     // One of the two is the primary, the other the peer.
     trigger() {
-      for (const device of readFileSync('/proc/thread-self/net/dev', 'utf8').matchAll(/^\s*(nk\w*):/gm)) triggers.up(device[1]);
+      for (const device of readFileSync('/proc/thread-self/net/dev', 'utf8').matchAll(/^\s*((?:nk|raw)\w*):/gm)) triggers.up(device[1]);
       for (let device = 2; device < 10; device++) triggers.rawPacket(device);
     },
   };
@@ -163,8 +165,8 @@ const ways = new Map(
     tc: tcx('ingress'),
     classifier: tcx('ingress'),
     action: { none: 'the library has no function for actions of traffic control' },
-    'netkit/primary': netkit('nk0'),
-    'netkit/peer': netkit('nk2'),
+    'netkit/primary': netkit('rawkit'),
+    'netkit/peer': netkit('rawkat'),
     'usdt+': { trigger: () => triggers.exec() },
     'usdt.s+': { trigger: () => triggers.exec() },
     ...Object.fromEntries(
@@ -222,7 +224,14 @@ const ways = new Map(
       attach: (program, collection) => attachSockmap(program, collection.map('sockets')),
       trigger: (collection) => throughSockmap(collection, 0),
     },
-    lirc_mode2: { none: 'the library has no function for infrared receivers' },
+    lirc_mode2: {
+      attach(program) {
+        // A receiver that hears what is sent through it.
+        spawnSync('modprobe', ['rc-loopback']);
+        return attachLirc(program, '/dev/lirc0');
+      },
+      trigger: () => writeFileSync('/dev/lirc0', new Uint8Array(new Uint32Array([9000, 4500, 560]).buffer)),
+    },
     flow_dissector: { attach: (program) => attachNetns(program), trigger: () => triggers.rawPacket(1) },
     sk_lookup: { ...packets, attach: (program) => attachNetns(program) },
     netfilter: { ...packets, attach: (program) => attachNetfilter(program, { family: 'ipv4', hook: 'input' }) },

@@ -20,7 +20,9 @@ export { attachProgram, type AttachOptions } from './link/attach.ts';
 export type { LinkInfo } from './link/info.ts';
 export { attachCgroup, type CgroupOptions } from './link/cgroup.ts';
 export { attachKprobe, attachKsyscall, type KprobeOptions } from './link/kprobe.ts';
+export { attachKprobeMulti, type KprobeMultiOptions } from './link/kprobe-multi.ts';
 export {
+  attachLirc,
   attachNetfilter,
   attachNetkit,
   attachNetns,
@@ -29,12 +31,14 @@ export {
   attachXdp,
   type Device,
   type NetfilterOptions,
+  type SockmapOptions,
   type TcxOptions,
   type XdpMode,
 } from './link/net.ts';
 export { listLinks, openLinkById, openPinnedLink } from './link/open.ts';
 export { attachPerfEvent, type PerfEventName, type PerfEventOptions } from './link/perf-event.ts';
 export { attachUprobe, type UprobeOptions } from './link/uprobe.ts';
+export { attachUprobeMulti, type UprobeMultiOptions } from './link/uprobe-multi.ts';
 export { listPrograms, openPinnedProgram, openProgramByFd, openProgramById } from './program/open.ts';
 export { enableStats } from './program/stats.ts';
 export { attachIter, IterLink, type IterOptions } from './link/iter.ts';

@@ -4,6 +4,7 @@ import type { BpfMap } from '../map/map.ts';
 import { LinkSession } from '../object/link/session.ts';
 import type { LinkedProgram } from '../object/linked.ts';
 import type { ObjectSpec, ProgramSpec } from '../object/spec.ts';
+import { functionOfProgram } from '../program/attach-target.ts';
 import { loadBtf, type LoadedBtf } from '../program/btf.ts';
 import { createJumpTables } from '../program/jump-table.ts';
 import { loadProgram, type ProgramContext } from '../program/load.ts';
@@ -130,7 +131,7 @@ export function loadOne(world: MapWorld, maps: ReadonlyMap<string, BpfMap>, link
       jumpTableFd: (index) => tables[index]?.fd ?? -1,
       btf: spec.btf,
       btfFd: btf?.fd ?? -1,
-      ...(attachTo === undefined ? {} : { attachProgramFd: attachTo.fd }),
+      ...(attachTo === undefined ? {} : attachTarget(attachTo, linked)),
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
     };
     const program = ownProgram(undo, loadProgram(kernel, linked, context));
@@ -139,6 +140,11 @@ export function loadOne(world: MapWorld, maps: ReadonlyMap<string, BpfMap>, link
   } finally {
     for (const table of tables) table.close();
   }
+}
+
+function attachTarget(target: BpfProgram, { spec }: LinkedProgram): Pick<ProgramContext, 'attachProgramFd' | 'attachProgramBtfId'> {
+  if (spec.attachTo === null) return { attachProgramFd: target.fd };
+  return { attachProgramFd: target.fd, attachProgramBtfId: functionOfProgram(target, spec.attachTo) };
 }
 
 function ownProgram(undo: UndoList, program: BpfProgram): BpfProgram {

@@ -2,10 +2,12 @@ import { UnsupportedError } from '../../error.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { attachIter } from './iter.ts';
 import { attachKprobe, attachKsyscall } from './kprobe.ts';
+import { attachKprobeMulti } from './kprobe-multi.ts';
 import type { BpfLink } from './link.ts';
 import { attachTracepoint } from './tracepoint.ts';
 import { attachRawTracepoint, attachTracing } from './tracing.ts';
 import { attachUprobe } from './uprobe.ts';
+import { attachUprobeMulti } from './uprobe-multi.ts';
 
 /** How {@link attachProgram} may be told more than the section says. */
 export interface AttachOptions {
@@ -28,6 +30,7 @@ export function attachProgram(program: BpfProgram, options: AttachOptions = {}):
   const kind = program.spec?.section?.attach ?? 'none';
   const target = options.target ?? program.spec?.attachTo ?? null;
   if (kind === 'none' || target === null || target === '') return null;
+  const pid = options.pid === undefined ? {} : { pid: options.pid };
   const cookie = options.cookie === undefined ? {} : { cookie: options.cookie };
   switch (kind) {
     case 'tracepoint':
@@ -45,7 +48,11 @@ export function attachProgram(program: BpfProgram, options: AttachOptions = {}):
     case 'ksyscall':
       return attachKsyscall(program, target, cookie);
     case 'uprobe':
-      return attachUprobe(program, target, { ...cookie, ...(options.pid === undefined ? {} : { pid: options.pid }) });
+      return attachUprobe(program, target, { ...cookie, ...pid });
+    case 'kprobe_multi':
+      return attachKprobeMulti(program, target, cookie);
+    case 'uprobe_multi':
+      return attachUprobeMulti(program, target, { ...cookie, ...pid });
     default:
       throw new UnsupportedError({
         code: 'E_ATTACH_KIND',

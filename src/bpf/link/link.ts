@@ -29,6 +29,7 @@ export type LinkKind =
   | 'netkit'
   | 'netfilter'
   | 'sockmap'
+  | 'lirc'
   | 'struct_ops'
   | 'freplace'
   | 'unknown';

@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { toUtf8 } from '../../bytes/text.ts';
 import { UsageError } from '../../error.ts';
-import { check } from '../../sys/errno.ts';
-import { openFile } from '../../sys/file.ts';
+import { check, SyscallError } from '../../sys/errno.ts';
+import { dupFd, openFile } from '../../sys/file.ts';
 import type { Sys } from '../../sys/sys.ts';
 import { withFd } from '../fd.ts';
 import type { BpfMap } from '../map/map.ts';
 import { BPF_ATTACH_TYPE } from '../uapi/attach-type.gen.ts';
 import type { BpfProgram } from '../program/program.ts';
+import { ProgAttachment } from './attachment.ts';
 import { createLink } from './create.ts';
 import type { BpfLink } from './link.ts';
 import { didYouMean } from './suggest.ts';
@@ -113,7 +114,30 @@ export function attachNetfilter(program: BpfProgram, options: NetfilterOptions):
   return createLink(program, BPF_ATTACH_TYPE.BPF_NETFILTER, { kind: 'netfilter', target: `${options.family} ${options.hook}` }, target);
 }
 
-/** Attaches an sk_skb or sk_msg program to a socket map by a link (Linux 6.10). */
-export function attachSockmap(program: BpfProgram, map: BpfMap): BpfLink {
-  return createLink(program, program.expectedAttachType, { kind: 'sockmap', target: map.name }, { target_fd: map.fd });
+export interface SockmapOptions {
+  /** For programs whose section does not say (`sk_skb`). */
+  readonly attachType?: 'BPF_SK_SKB_STREAM_PARSER' | 'BPF_SK_SKB_STREAM_VERDICT' | 'BPF_SK_SKB_VERDICT' | 'BPF_SK_MSG_VERDICT';
+}
+
+/**
+ * Attaches an sk_skb or sk_msg program to a socket map: sockets put into it from then on run it. By a link where the kernel
+ * has them for such maps (Linux 6.10), else by BPF_PROG_ATTACH.
+ */
+export function attachSockmap(program: BpfProgram, map: BpfMap, options: SockmapOptions = {}): BpfLink {
+  const { sys } = program.kernel;
+  const type = options.attachType === undefined ? program.expectedAttachType : BPF_ATTACH_TYPE[options.attachType];
+  const names = { kind: 'sockmap', target: map.name } as const;
+  try {
+    return createLink(program, type, names, { target_fd: map.fd });
+  } catch (error) {
+    if (!(error instanceof SyscallError) || error.errnoName !== 'EINVAL') throw error;
+    // The attachment outlives the caller's descriptor of the map.
+    return ProgAttachment.attach(program, type, names, dupFd(sys, map.fd));
+  }
+}
+
+/** Attaches a program to an infrared receiver, given by its device (`/dev/lirc0`). */
+export function attachLirc(program: BpfProgram, device: string): BpfLink {
+  const { sys } = program.kernel;
+  return ProgAttachment.attach(program, BPF_ATTACH_TYPE.BPF_LIRC_MODE2, { kind: 'lirc', target: device }, openFile(sys, device));
 }

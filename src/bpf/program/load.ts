@@ -32,6 +32,8 @@ export interface ProgramContext {
   readonly btfFd: number;
   /** The program an EXT (freplace) or tracing program is for. */
   readonly attachProgramFd?: number;
+  /** The function of that program, in its BTF. */
+  readonly attachProgramBtfId?: number;
   /** 1: the log of a successful load too, 2: every state, 4: statistics; 0 unless said. */
   readonly logLevel?: number;
 }
@@ -94,7 +96,7 @@ function loadAttributes(kernel: Kernel, linked: LinkedProgram, context: ProgramC
     prog_name: kernelObjectName(spec.name),
     expected_attach_type: linked.expectedAttachType,
     ...infoAttributes(linked, context),
-    attach_btf_id: linked.attachBtfId,
+    attach_btf_id: context.attachProgramBtfId ?? linked.attachBtfId,
     ...(context.attachProgramFd === undefined ? { attach_btf_obj_fd: attachModuleFd } : { attach_prog_fd: context.attachProgramFd }),
     fd_array: fdArray ?? undefined,
   };

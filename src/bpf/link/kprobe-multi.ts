@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import { UsageError } from '../../error.ts';
+import { openFs } from '../../sys/detached-mount.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import type { BpfProgram } from '../program/program.ts';
+import { createLink } from './create.ts';
+import { isGlob, matchesGlob } from './glob.ts';
+import { isReturnSection } from './kprobe.ts';
+import type { BpfLink } from './link.ts';
+import { didYouMean } from './suggest.ts';
+
+export interface KprobeMultiOptions {
+  /** Fires when the functions return; else what the program's section says. */
+  readonly ret?: boolean;
+  /** What bpf_get_attach_cookie() answers in the program, wherever it fires. */
+  readonly cookie?: bigint;
+}
+
+const BPF_F_KPROBE_MULTI_RETURN = 1;
+
+/**
+ * Attaches a program to every traceable kernel function that fits a pattern (`tcp_*`) at once, by one link (Linux 5.18): for
+ * `kprobe.multi`, `kretprobe.multi` and `kprobe.session` programs.
+ *
+ * Throws E_KPROBE with near names where no function fits.
+ */
+export function attachKprobeMulti(program: BpfProgram, pattern: string, options: KprobeMultiOptions = {}): BpfLink {
+  const addresses = traceableFunctions(program.kernel, pattern);
+  const addrs = new BigUint64Array(addresses);
+  const ret = options.ret ?? isReturnSection(program, 'kretprobe.multi');
+  return createLink(
+    program,
+    program.expectedAttachType,
+    { kind: 'kprobe_multi', target: pattern },
+    {
+      'kprobe_multi.flags': ret ? BPF_F_KPROBE_MULTI_RETURN : 0,
+      'kprobe_multi.cnt': addrs.length,
+      'kprobe_multi.addrs': new Uint8Array(addrs.buffer),
+      ...(options.cookie === undefined ? {} : { 'kprobe_multi.cookies': cookies(options.cookie, addrs.length) }),
+    },
+  );
+}
+
+/** The same cookie for each place. */
+export function cookies(cookie: bigint, count: number): Uint8Array {
+  return new Uint8Array(new BigUint64Array(count).fill(cookie).buffer);
+}
+
+/** The addresses of the functions that ftrace can trace and that fit a pattern. */
+function traceableFunctions(kernel: Kernel, pattern: string): bigint[] {
+  const names = new Set<string>();
+  let known = '';
+  const tracefs = openFs(kernel.sys, 'tracefs');
+  try {
+    known = readFileSync(`${tracefs.path}/available_filter_functions`, 'latin1');
+  } catch {
+    // A kernel without dynamic ftrace: kallsyms says which functions there are, and the kernel which it can trace.
+  } finally {
+    tracefs.close();
+  }
+  // A line is `name` or `name [module]`.
+  for (const [, name] of known.matchAll(/^(\S+)/gm)) if (name !== undefined && matchesGlob(pattern, name)) names.add(name);
+  const addresses = new Set<bigint>();
+  for (const { name, type, address } of kernel.kallsyms()) {
+    if (type.toLowerCase() !== 't' && type.toLowerCase() !== 'w') continue;
+    if (known === '' ? matchesGlob(pattern, name) : names.has(name)) addresses.add(address);
+  }
+  if (addresses.size > 0) return [...addresses];
+  const next = isGlob(pattern) ? null : didYouMean(pattern, new Set([...known.matchAll(/^(\S+)/gm)].map((match) => match[1] as string)));
+  throw new UsageError({
+    code: 'E_KPROBE',
+    what: 'this kernel has no traceable function that fits',
+    where: { pattern },
+    ...(next === null ? {} : { next }),
+  });
+}

@@ -74,8 +74,13 @@ function externOf(btf: Btf, symbol: ElfSymbol, declarationId: number, datasecId:
     const kind = declaration.kind === 'FUNC' ? 'kfunc' : typeId === 0 ? 'ksym' : 'ksym_typed';
     return { ...common, kind, typeId, size: 0, align: 0, kconfigType: null, signed: false };
   }
-  if (section !== '.kconfig')
-    throw unsupported(symbol.name, `externs are in .kconfig or .ksyms, this one is in ${section === '' ? 'no section' : section}`);
+  if (section !== '.kconfig') {
+    throw unsupported(
+      symbol.name,
+      `the object does not define it, and it is in ${section}, not in .kconfig or .ksyms`,
+      'link the object that defines it',
+    );
+  }
   if (declaration.kind === 'FUNC') throw unsupported(symbol.name, 'a function cannot be in .kconfig');
   const { typeId } = declaration;
   const size = knownSizeOf(btf, typeId);
@@ -136,6 +141,12 @@ function externError(name: string, why: string): RawbpfError {
   });
 }
 
-function unsupported(name: string, why: string): RawbpfError {
-  return new UnsupportedError({ code: 'E_EXTERN', what: 'unsupported extern', where: { extern: name }, why });
+function unsupported(name: string, why: string, next?: string): RawbpfError {
+  return new UnsupportedError({
+    code: 'E_EXTERN',
+    what: 'unsupported extern',
+    where: { extern: name },
+    why,
+    ...(next === undefined ? {} : { next }),
+  });
 }

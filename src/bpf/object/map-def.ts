@@ -1,6 +1,7 @@
 import type { Btf } from '../../btf/btf.ts';
 import { knownSizeOf, skipModifiersAndTypedefs } from '../../btf/resolve.ts';
 import type { BtfComposite, BtfMember } from '../../btf/types.ts';
+import { didYouMean } from '../../bytes/suggest.ts';
 import { FormatError, type RawbpfError, UnsupportedError } from '../../error.ts';
 import { BPF_MAP_TYPE } from '../uapi/index.ts';
 import type { MapDraft } from './map-spec.ts';
@@ -14,6 +15,20 @@ export interface MapDefOptions {
   readonly strict: boolean;
 }
 
+/** Everything a definition may say. */
+const fieldNames = [
+  'type',
+  'key',
+  'key_size',
+  'value',
+  'value_size',
+  'values',
+  'max_entries',
+  'map_flags',
+  'map_extra',
+  'numa_node',
+  'pinning',
+];
 /** LIBBPF_PIN_BY_NAME, the highest pinning value. */
 const pinByName = 1;
 /** The kernel takes one level of maps in maps; nothing deeper is ever written. */
@@ -77,7 +92,7 @@ export function readMapDef(map: MapDraft, btf: Btf, def: BtfComposite, options: 
           code: 'E_MAP_FIELD',
           what: 'a map definition has an unknown field',
           where: { map: map.name, field: member.name },
-          next: 'a map has type, key, key_size, value, value_size, values, max_entries, map_flags, map_extra, numa_node and pinning',
+          next: didYouMean(member.name, fieldNames) || `a map has ${fieldNames.join(', ')}`,
         });
     }
   });

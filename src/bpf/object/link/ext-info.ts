@@ -65,10 +65,11 @@ function recordsOf(
     const end = slots.findFrom(fn.insn + fn.insnCount, first);
     if (first === end) return null;
     const bytes = info.bytes.slice(first * recordSize, end * recordSize);
-    const out = new DataView(bytes.buffer);
-    if (!littleEndian) for (let word = 0; word < bytes.length; word += 4) out.setUint32(word, out.getUint32(word, false), true);
+    const view = new DataView(bytes.buffer);
+    if (!littleEndian) for (let word = 0; word < bytes.length; word += 4) view.setUint32(word, view.getUint32(word, false), true);
+    const moved = at - fn.insn;
     for (let record = 0; record < bytes.length; record += recordSize) {
-      out.setUint32(record, Math.floor(out.getUint32(record, true) / 8) + at - fn.insn, true);
+      view.setUint32(record, (view.getUint32(record, true) >>> 3) + moved, true);
     }
     return { recordSize, bytes };
   }
@@ -90,9 +91,16 @@ class RecordSlots {
 
   constructor(info: BtfExtSection, littleEndian: boolean) {
     const view = new DataView(info.bytes.buffer, info.bytes.byteOffset, info.bytes.byteLength);
-    const slots = Uint32Array.from({ length: info.count }, (_, i) => Math.floor(view.getUint32(i * info.recordSize, littleEndian) / 8));
+    const slots = new Uint32Array(info.count);
+    let ascending = true;
+    let before = 0;
+    for (let i = 0; i < info.count; i++) {
+      const slot = view.getUint32(i * info.recordSize, littleEndian) >>> 3;
+      if (slot < before) ascending = false;
+      before = slots[i] = slot;
+    }
     this.#slots = slots;
-    this.#ascending = slots.every((slot, i) => i === 0 || slot >= (slots[i - 1] as number));
+    this.#ascending = ascending;
   }
 
   /** The first record from `from` on that is about `slot` or a later one. */

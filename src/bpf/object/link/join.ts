@@ -92,15 +92,14 @@ class Join {
 
   walk(): void {
     for (let walk = this.#walks.at(-1); walk !== undefined; walk = this.#walks.at(-1)) {
-      if (walk.insn >= walk.slots.count) {
+      const { joined, slots } = walk;
+      const insn = nextReference(slots, walk.insn);
+      if (insn >= slots.count) {
         this.#walks.pop();
         continue;
       }
-      const insn = walk.insn++;
-      const { joined, slots } = walk;
-      const code = slots.code(insn);
-      if (code !== BPF_OPCODE.CALL && code !== BPF_OPCODE.LDIMM64) continue;
-      const target = this.#target(walk, insn, code);
+      walk.insn = insn + 1;
+      const target = this.#target(walk, insn, slots.code(insn));
       if (target === null) continue;
       this.#references.push({ at: joined.at + insn, fn: target.fn });
       if (!this.#byFunction.has(target.fn)) this.append(target.section, target.fn);
@@ -159,6 +158,13 @@ class Join {
   #error(code: string, why: string, insn?: number): LinkError {
     return new LinkError({ code, what: 'cannot join the program and its subprograms', where: placeOf(this.#program, insn), why });
   }
+}
+
+/** The next instruction that may refer to a function: most are none, so this looks at opcodes alone. */
+function nextReference({ bytes }: InsnSlots, from: number): number {
+  let at = from * 8;
+  while (at < bytes.length && bytes[at] !== BPF_OPCODE.CALL && bytes[at] !== BPF_OPCODE.LDIMM64) at += 8;
+  return at / 8;
 }
 
 function firstRelocation(relocations: readonly InsnRelocation[], insn: number): number {

@@ -213,8 +213,9 @@ const oldProbeReads: ReadonlyMap<number, number> = new Map([
 
 /** Kernels before 5.5 have one probe_read for both address spaces. Gives the changed instructions; asks the kernel only if there are any. */
 export function replaceProbeReads(slots: InsnSlots, supported: () => boolean): void {
+  const { bytes } = slots;
   for (let i = 0; i < slots.count; i++) {
-    if (slots.code(i) !== BPF_OPCODE.CALL || slots.src(i) !== 0 || slots.dst(i) !== 0) continue;
+    if (bytes[i * 8] !== BPF_OPCODE.CALL || slots.src(i) !== 0 || slots.dst(i) !== 0) continue;
     const old = oldProbeReads.get(slots.imm(i));
     if (old === undefined) continue;
     if (supported()) return;

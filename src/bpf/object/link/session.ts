@@ -84,6 +84,7 @@ export class LinkSession {
     replaceProbeReads(joined.slots, () => this.target.has('probe_read_kernel'));
     const structOps = this.#structOps.targets.get(program.name);
     const attach = structOps === undefined ? findAttachTarget(program, this.target) : { ...structOps, error: null };
+    let coreRelocations: readonly AppliedCoreRelocation[] | null = null;
     const { funcInfo, lineInfo } = joinExtInfo(this.spec, program, joined.functions);
     return {
       spec: program,
@@ -95,7 +96,10 @@ export class LinkSession {
       attachBtfModule: attach.module,
       attachError: attach.error,
       expectedAttachType: structOps?.member ?? this.#expectedAttachType(program),
-      coreRelocations: joined.functions.flatMap((fn) => fn.core.map((applied) => new AppliedRelocation(fn, applied))),
+      // Thousands in a large program, and seldom looked at.
+      get coreRelocations() {
+        return (coreRelocations ??= joined.functions.flatMap((fn) => fn.core.map((applied) => new AppliedRelocation(fn, applied))));
+      },
       jumpTables,
       functions: joined.functions.map(({ fn, section, at }) => ({
         name: fn.name,

@@ -8,9 +8,12 @@ import { flattenStruct } from './flatten.ts';
 import type { KernelStacks } from './kernel-stacks.ts';
 import { EventRecord } from './record.ts';
 import { safeName } from './safe-name.ts';
-import { SourceBuilder, type SourceAnnotations } from './source-builder.ts';
+import { maxFields, SourceBuilder, type SourceAnnotations } from './source-builder.ts';
 import { applySpecials } from './special/registry.ts';
 import { objectReader, type EventObject } from './tree.ts';
+
+/** Longest event: a value of the largest map element that kmalloc gives. */
+const maxEventSize = 4 << 20;
 
 /** Where a data source's events come from: written one by one, read by an iterator, or collected in a map. */
 export type SourceKind = 'tracer' | 'iterator' | 'mapiter';
@@ -116,11 +119,19 @@ export function buildDataSource(parts: SourceParts): DataSource {
   if (struct.kind !== 'STRUCT' && struct.kind !== 'UNION') {
     throw new FormatError({ code: 'E_GADGET_EVENT', what: 'the type of an event is not a struct', where: { ...where, kind: struct.kind } });
   }
+  if (struct.size > maxEventSize) {
+    throw new FormatError({
+      code: 'E_GADGET_EVENT',
+      what: 'the struct of an event is too large',
+      where,
+      why: `it has ${struct.size} bytes, events have at most ${maxEventSize}`,
+    });
+  }
   const keySize = parts.keyTypeId === undefined ? 0 : sizeOfType(btf, parts.keyTypeId);
   const valueAt = valueOffset(keySize);
   const size = valueAt + sizeOfType(btf, typeId);
   const builder = new SourceBuilder(
-    { btf, context: parts.context, stacks: parts.stacks ?? null, notice: parts.notice ?? (() => {}) },
+    { btf, context: parts.context, stacks: parts.stacks ?? null, notice: parts.notice ?? (() => {}), budget: { fields: maxFields } },
     size,
     parts.annotations ?? null,
   );

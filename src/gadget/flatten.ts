@@ -23,7 +23,7 @@ export function flattenStruct(into: SourceBuilder, typeId: number, base = 0, dep
 
 function addMember(into: SourceBuilder, member: PlacedMember, structName: string, base: number, depth: number, parent: Field | null): void {
   const { name, type } = member;
-  if (name.startsWith('__')) return;
+  if (name.startsWith('__') || !into.reserve()) return;
   const whole = parent === null ? name : `${parent.name}.${name}`;
   if (depth > maxDepth) return into.notice(`field ${whole} is left out: structs are nested too deep`);
   const place: MemberPlace = { ...member.place, offset: base + member.place.offset };

@@ -17,10 +17,12 @@ export interface SourceWorld {
   readonly context: EventContext;
   readonly stacks: KernelStacks | null;
   readonly notice: (message: string) => void;
+  /** Fields that may still be made, within arrays too: hostile types could make millions out of a few lines. */
+  readonly budget: { fields: number };
 }
 
-/** Most fields one event may have: nobody reads more, and hostile types could make millions. */
-const maxFields = 8192;
+/** Most fields one event may have. */
+export const maxFields = 8192;
 /** Texts kept for each field. */
 const maxTexts = 4096;
 
@@ -35,6 +37,7 @@ export class SourceBuilder {
   readonly notice: (message: string) => void;
   /** Bytes of the struct. */
   readonly size: number;
+  readonly budget: { fields: number };
   readonly #fields: Field[] = [];
   readonly #byName = new Map<string, Field>();
 
@@ -45,6 +48,7 @@ export class SourceBuilder {
     this.annotations = annotations;
     this.notice = world.notice;
     this.stacks = world.stacks;
+    this.budget = world.budget;
   }
 
   get fields(): readonly Field[] {
@@ -53,6 +57,17 @@ export class SourceBuilder {
 
   find(name: string): Field | null {
     return this.#byName.get(name) ?? null;
+  }
+
+  /** Takes the place of one more member of the event's struct; false, with a notice once, where there are too many. */
+  reserve(): boolean {
+    if (this.budget.fields > 0) {
+      this.budget.fields--;
+      return true;
+    }
+    if (this.budget.fields === 0) this.notice(`fields after the first ${maxFields} are left out`);
+    this.budget.fields = -1;
+    return false;
   }
 
   /** The field of this name in the same struct as another field. */
@@ -65,10 +80,6 @@ export class SourceBuilder {
     const field = new Field(parts);
     if (this.#byName.has(field.name)) {
       this.notice(`field ${field.name} is left out: another field has this name`);
-      return null;
-    }
-    if (this.#fields.length >= maxFields) {
-      if (this.#fields.length === maxFields) this.notice(`fields after the first ${maxFields} are left out`);
       return null;
     }
     const at = after === null ? -1 : this.#fields.indexOf(after);

@@ -150,7 +150,7 @@ function limitOf(slot: Slot): number {
     case 'array':
       return slot.count * (limitOf(slot.element) + 1) + 2;
     case 'struct':
-      return compile(fieldTree(slot.fields), '').most;
+      return structSteps(slot).most;
     case 'time':
       return 40;
     default:
@@ -254,9 +254,21 @@ function arrayPut({ offset, count, stride, element }: ArraySlot): Put {
   };
 }
 
-function structPut({ offset, fields }: StructSlot): Put {
-  const steps = compile(fieldTree(fields), '');
-  return (out, record, at) => run(steps, out, record, at + offset);
+const stepsOfStructs = new WeakMap<StructSlot, Steps>();
+
+/** Worked out once: its size is asked for apart from its writer, and structs may be nested deep. */
+function structSteps(slot: StructSlot): Steps {
+  let steps = stepsOfStructs.get(slot);
+  if (steps === undefined) {
+    steps = compile(fieldTree(slot.fields), '');
+    stepsOfStructs.set(slot, steps);
+  }
+  return steps;
+}
+
+function structPut(slot: StructSlot): Put {
+  const steps = structSteps(slot);
+  return (out, record, at) => run(steps, out, record, at + slot.offset);
 }
 
 /** All strings as one, with a space for each NUL between them. */

@@ -55,6 +55,14 @@ export function loadProgram(kernel: Kernel, linked: LinkedProgram, context: Prog
       next: 'name the section after the hook (SEC("tp/syscalls/sys_enter_execve")), or set the type before loading',
     });
   }
+  if (spec.type === BPF_PROG_TYPE.BPF_PROG_TYPE_STRUCT_OPS && linked.attachBtfId === 0) {
+    throw new UsageError({
+      code: 'E_STRUCT_OPS_UNUSED',
+      what: `no struct_ops map uses program ${spec.name}`,
+      where: { section: spec.sectionName },
+      next: 'name it in a variable of SEC(".struct_ops") or SEC(".struct_ops.link")',
+    });
+  }
   if (linked.insns.length === 0) throw new UsageError({ code: 'E_PROGRAM_EMPTY', what: `program ${spec.name} has no instructions` });
   if (linked.attachError !== null && context.attachProgramFd === undefined) throw linked.attachError;
   let attr = loadAttributes(kernel, linked, context);

@@ -58,7 +58,12 @@ export function runGadget(options: RunGadgetOptions): GadgetEvents {
     ...(options.metadata === undefined ? {} : { metadata: options.metadata }),
   });
   const run = new GadgetRun(gadget, { ...options, kernel, notice, params: new Map(Object.entries(options.params ?? {})) });
-  const stream = eventStream(run, options);
-  if (own) kernel.dropCaches();
+  let stream: AsyncGenerator<EventObject, void, undefined>;
+  try {
+    stream = eventStream(run, options);
+  } finally {
+    // Types and symbols are needed for loading only.
+    if (own) kernel.dropCaches();
+  }
   return { gadget, run, stop: () => run.stop(), [Symbol.asyncIterator]: () => stream };
 }

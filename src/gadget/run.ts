@@ -362,6 +362,7 @@ export class GadgetRun {
     }
     this.gadget.stacks.bind(null);
     attempt(() => this.#collection?.close());
+    if (this.#options.kernel === undefined) attempt(() => this.#kernel.close());
     this.#collection = null;
     this.#batches = [];
     if (errors.length > 0) throw errors[0];

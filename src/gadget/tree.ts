@@ -46,9 +46,20 @@ function nodesReader(nodes: readonly FieldNode[]): (record: EventRecord, at: num
   };
 }
 
+const inspectCustom = Symbol.for('nodejs.util.inspect.custom');
+
+/** All that decoded structs inherit: how console.log shows them, as the plain objects they look like. */
+const valuesPrototype: object = Object.freeze(
+  Object.defineProperty(Object.create(null) as object, inspectCustom, {
+    value(this: object): object {
+      return Object.fromEntries(Object.entries(this));
+    },
+  }),
+);
+
 /** Instances share one hidden class, which objects of Object.create(null) never have, and inherit nothing: `__proto__` is a name like any other. */
 function plainConstructor(): new () => Record<string, EventValue> {
   const Values = function (): void {} as unknown as { new (): Record<string, EventValue>; prototype: object };
-  Values.prototype = Object.freeze(Object.create(null) as object);
+  Values.prototype = valuesPrototype;
   return Values;
 }

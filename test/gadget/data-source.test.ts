@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import t from 'tap';
 import { Btf, BtfBuilder } from '../../src/btf/index.ts';
 import { buildDataSource } from '../../src/gadget/data-source.ts';
@@ -240,6 +241,7 @@ void t.test('hostile structs', (t) => {
   t.same(Object.keys(decoded), ['constructor', 'toString', 'hasOwnProperty', 'x', 'a.b', '"\n']);
   t.equal(decoded['constructor'], 1);
   t.equal(Object.getPrototypeOf(Object.getPrototypeOf(decoded)), null, 'nothing is inherited');
+  t.match(inspect(decoded), /^\{\n? +constructor: 1,/, 'and shown as it looks');
   t.match(notices, [/field x is left out/]);
   t.throws(() => build(outside), { code: 'E_BTF_MEMBER' });
   t.throws(() => build(empty), { code: 'E_GADGET_EVENT' });

@@ -13,6 +13,7 @@ import {
   attachPerfEvent,
   attachProgram,
   attachSockmap,
+  attachTc,
   attachTcx,
   attachXdp,
   Kernel,
@@ -108,7 +109,11 @@ const inCgroup = (attachType) => ({
   trigger: () => triggers.socketTour(),
 });
 const packets = { trigger: () => triggers.datagrams(2) };
-const tcx = (direction) => ({ ...packets, attach: (program) => attachTcx(program, 'lo', direction === undefined ? {} : { direction }) });
+const tcx = () => ({ ...packets, attach: (program) => attachTcx(program, 'lo') });
+const tc = (direction, via) => ({
+  ...packets,
+  attach: (program) => attachTc(program, 'lo', { direction, ...(via === undefined ? {} : { via }) }),
+});
 const lwt = { none: 'routes carry such programs: a matter of rtnetlink, which the library leaves to `ip route`' };
 
 function netkit(name) {
@@ -158,12 +163,12 @@ const ways = new Map(
         },
       ]),
     ),
-    'tc/ingress': tcx(),
-    'tc/egress': tcx(),
+    'tc/ingress': tc('ingress'),
+    'tc/egress': tc('egress'),
     'tcx/ingress': tcx(),
     'tcx/egress': tcx(),
-    tc: tcx('ingress'),
-    classifier: tcx('ingress'),
+    tc: tc('ingress'),
+    classifier: tc('egress', 'clsact'),
     action: { none: 'the library has no function for actions of traffic control' },
     'netkit/primary': netkit('rawkit'),
     'netkit/peer': netkit('rawkat'),

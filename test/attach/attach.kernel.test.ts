@@ -1,16 +1,21 @@
 import t from 'tap';
+import { spawnSync } from 'node:child_process';
 import { loadCollection } from '../../src/bpf/collection/load.ts';
 import { Kernel } from '../../src/bpf/kernel/kernel.ts';
 import { attachProgram } from '../../src/bpf/link/attach.ts';
 import { matchesGlob } from '../../src/bpf/link/glob.ts';
 import type { BpfLink } from '../../src/bpf/link/link.ts';
 import { attachSockmap } from '../../src/bpf/link/net.ts';
+import { RTM, RtNetlink } from '../../src/bpf/link/rtnetlink.ts';
+import { attachTc, tcmsg } from '../../src/bpf/link/tc.ts';
 import { attachUprobeMulti } from '../../src/bpf/link/uprobe-multi.ts';
 import { openObject } from '../../src/bpf/object/open.ts';
 import { functionOfProgram } from '../../src/bpf/program/attach-target.ts';
+import { CLONE } from '../../src/sys/constants.ts';
 import { createBackend, hostArch } from '../../src/sys/default-sys.ts';
 import { FaultInjector } from '../../src/sys/fault-injector.ts';
 import { Sys } from '../../src/sys/sys.ts';
+import { throwsErrno } from '../bpf/throws-errno.ts';
 import { fixture } from '../fixture.ts';
 
 const kernel = new Kernel();
@@ -89,4 +94,59 @@ t.test('the function that a program replaces', async (t) => {
   t.equal(tracing.btf?.nameOf(id), 'replaced');
   t.throws(() => functionOfProgram(program, 'replacet'), { code: 'E_ATTACH_TARGET', next: 'did you mean replaced?' });
   target.close();
+});
+
+t.test('traffic control through clsact', async (t) => {
+  t.equal(kernel.sys.call('unshare', CLONE.CLONE_NEWNET), 0);
+  const qdiscs = (): string => spawnSync('tc', ['qdisc', 'show', 'dev', 'lo'], { encoding: 'utf8' }).stdout;
+  const filters = (direction: string): string => spawnSync('tc', ['filter', 'show', 'dev', 'lo', direction], { encoding: 'utf8' }).stdout;
+  const hasTc = spawnSync('tc', ['-V']).status === 0;
+  const collection = loadCollection(kernel, net, { programs: ['on_tc', 'on_classifier'], variables });
+  const ingress = attachTc(collection.program('on_tc'), 'lo', { direction: 'ingress', via: 'clsact', priority: 7 });
+  const egress = attachTc(collection.program('on_classifier'), 'lo', { direction: 'egress', via: 'clsact' });
+  t.equal(ingress.info(), null);
+  t.throws(() => ingress.pin('/sys/fs/bpf/x'), { code: 'E_LINK_PIN' });
+  if (hasTc) {
+    t.match(qdiscs(), /clsact/);
+    t.match(filters('ingress'), /pref 7 bpf .*on_tc direct-action/);
+    t.match(filters('egress'), /on_classifier direct-action/);
+  }
+  ingress.close();
+  ingress.close();
+  if (hasTc) {
+    t.notMatch(filters('ingress'), /on_tc/);
+    t.match(filters('egress'), /on_classifier/, 'the other stays, and so does the discipline, though the first one made it');
+  }
+  egress.close();
+  // The discipline stays with the one that made it, which closed while there was another filter.
+  const again = attachTc(collection.program('on_tc'), 'lo', { direction: 'ingress', via: 'clsact' });
+  again.close();
+  throwsErrno(t, () => attachTc(collection.program('on_tc'), 4711, { direction: 'ingress', via: 'clsact' }), 'ENODEV');
+  collection.close();
+});
+
+t.test('a clsact made for a filter goes with it', async (t) => {
+  t.equal(kernel.sys.call('unshare', CLONE.CLONE_NEWNET), 0);
+  const collection = loadCollection(kernel, net, { programs: ['on_tc'], variables });
+  attachTc(collection.program('on_tc'), 'lo', { direction: 'egress', via: 'clsact' }).close();
+  const shown = spawnSync('tc', ['qdisc', 'show', 'dev', 'lo'], { encoding: 'utf8' });
+  if (shown.status === 0) t.notMatch(shown.stdout, /clsact/);
+  const netlink = new RtNetlink(kernel.sys);
+  // Deleting what is not there: EINVAL or ENOENT by kernel version.
+  t.ok(netlink.request(RTM.DELQDISC, 0, tcmsg.encode({ tcm_ifindex: 1, tcm_handle: 0xffff0000, tcm_parent: 0xfffffff1 })).result < 0);
+  netlink.close();
+  collection.close();
+});
+
+t.test('traffic control on a kernel without tcx', async (t) => {
+  const faults = new FaultInjector(createBackend(), hostArch(), [
+    { when: ({ command }) => command === 'BPF_LINK_CREATE', errno: 'EINVAL' },
+  ]);
+  const old = new Kernel({ sys: new Sys(faults, hostArch()) });
+  const collection = loadCollection(old, net, { programs: ['on_tc'], variables });
+  const link = attachTc(collection.program('on_tc'), 'lo', { direction: 'ingress' });
+  t.equal(link.kind, 'tc');
+  link.close();
+  throwsErrno(t, () => attachTc(collection.program('on_tc'), 'lo', { direction: 'ingress', via: 'tcx' }), 'EINVAL');
+  collection.close();
 });

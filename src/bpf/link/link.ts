@@ -26,6 +26,7 @@ export type LinkKind =
   | 'netns'
   | 'xdp'
   | 'tcx'
+  | 'tc'
   | 'netkit'
   | 'netfilter'
   | 'sockmap'

@@ -38,6 +38,7 @@ export {
 export { listLinks, openLinkById, openPinnedLink } from './link/open.ts';
 export { attachPerfEvent, type PerfEventName, type PerfEventOptions } from './link/perf-event.ts';
 export { attachTc, type TcOptions } from './link/tc.ts';
+export { attachTracingMulti, type TracingMultiOptions } from './link/tracing-multi.ts';
 export { attachUprobe, type UprobeOptions } from './link/uprobe.ts';
 export { attachUprobeMulti, type UprobeMultiOptions } from './link/uprobe-multi.ts';
 export { listPrograms, openPinnedProgram, openProgramByFd, openProgramById } from './program/open.ts';

@@ -6,6 +6,7 @@ import { attachKprobeMulti } from './kprobe-multi.ts';
 import type { BpfLink } from './link.ts';
 import { attachTracepoint } from './tracepoint.ts';
 import { attachRawTracepoint, attachTracing } from './tracing.ts';
+import { attachTracingMulti } from './tracing-multi.ts';
 import { attachUprobe } from './uprobe.ts';
 import { attachUprobeMulti } from './uprobe-multi.ts';
 
@@ -51,6 +52,8 @@ export function attachProgram(program: BpfProgram, options: AttachOptions = {}):
       return attachUprobe(program, target, { ...cookie, ...pid });
     case 'kprobe_multi':
       return attachKprobeMulti(program, target, cookie);
+    case 'tracing_multi':
+      return attachTracingMulti(program, target, cookie);
     case 'uprobe_multi':
       return attachUprobeMulti(program, target, { ...cookie, ...pid });
     default:

@@ -1,13 +1,10 @@
-import { readFileSync } from 'node:fs';
-import { UsageError } from '../../error.ts';
-import { openFs } from '../../sys/detached-mount.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { createLink } from './create.ts';
-import { isGlob, matchesGlob } from './glob.ts';
+import { matchesGlob } from './glob.ts';
 import { isReturnSection } from './kprobe.ts';
 import type { BpfLink } from './link.ts';
-import { didYouMean } from './suggest.ts';
+import { noneFits, traceableNames } from './traceable.ts';
 
 export interface KprobeMultiOptions {
   /** Fires when the functions return; else what the program's section says. */
@@ -48,29 +45,13 @@ export function cookies(cookie: bigint, count: number): Uint8Array {
 
 /** The addresses of the functions that ftrace can trace and that fit a pattern. */
 function traceableFunctions(kernel: Kernel, pattern: string): bigint[] {
-  const names = new Set<string>();
-  let known = '';
-  const tracefs = openFs(kernel.sys, 'tracefs');
-  try {
-    known = readFileSync(`${tracefs.path}/available_filter_functions`, 'latin1');
-  } catch {
-    // A kernel without dynamic ftrace: kallsyms says which functions there are, and the kernel which it can trace.
-  } finally {
-    tracefs.close();
-  }
-  // A line is `name` or `name [module]`.
-  for (const [, name] of known.matchAll(/^(\S+)/gm)) if (name !== undefined && matchesGlob(pattern, name)) names.add(name);
+  const names = traceableNames(kernel, pattern);
   const addresses = new Set<bigint>();
   for (const { name, type, address } of kernel.kallsyms()) {
     if (type.toLowerCase() !== 't' && type.toLowerCase() !== 'w') continue;
-    if (known === '' ? matchesGlob(pattern, name) : names.has(name)) addresses.add(address);
+    // Without the list of traceable functions the kernel says which of them it can trace.
+    if (names === null ? matchesGlob(pattern, name) : names.has(name)) addresses.add(address);
   }
   if (addresses.size > 0) return [...addresses];
-  const next = isGlob(pattern) ? null : didYouMean(pattern, new Set([...known.matchAll(/^(\S+)/gm)].map((match) => match[1] as string)));
-  throw new UsageError({
-    code: 'E_KPROBE',
-    what: 'this kernel has no traceable function that fits',
-    where: { pattern },
-    ...(next === null ? {} : { next }),
-  });
+  throw noneFits(kernel, pattern);
 }

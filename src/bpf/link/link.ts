@@ -21,6 +21,7 @@ export type LinkKind =
   | 'kprobe'
   | 'uprobe'
   | 'kprobe_multi'
+  | 'tracing_multi'
   | 'uprobe_multi'
   | 'cgroup'
   | 'netns'

@@ -1,0 +1,37 @@
+import { readFileSync } from 'node:fs';
+import { UsageError } from '../../error.ts';
+import { openFs } from '../../sys/detached-mount.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { isGlob, matchesGlob } from './glob.ts';
+import { didYouMean } from './suggest.ts';
+
+/** The names of the functions that ftrace can trace and that fit a pattern; null where the kernel has no list of them. */
+export function traceableNames(kernel: Kernel, pattern: string): ReadonlySet<string> | null {
+  const all = traceable(kernel);
+  return all === null ? null : new Set(all.filter((name) => matchesGlob(pattern, name)));
+}
+
+function traceable(kernel: Kernel): string[] | null {
+  const tracefs = openFs(kernel.sys, 'tracefs');
+  try {
+    // A line is `name` or `name [module]`.
+    const text = readFileSync(`${tracefs.path}/available_filter_functions`, 'latin1');
+    return Array.from(text.matchAll(/^\S+/gm), (match) => match[0]);
+  } catch {
+    // A kernel without dynamic ftrace.
+    return null;
+  } finally {
+    tracefs.close();
+  }
+}
+
+/** What to throw where a pattern fits no function. */
+export function noneFits(kernel: Kernel, pattern: string): UsageError {
+  const next = isGlob(pattern) ? null : didYouMean(pattern, traceable(kernel) ?? []);
+  return new UsageError({
+    code: 'E_KPROBE',
+    what: 'this kernel has no traceable function that fits',
+    where: { pattern },
+    ...(next === null ? {} : { next }),
+  });
+}

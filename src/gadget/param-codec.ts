@@ -173,7 +173,7 @@ function textCodec(size: number): ParamCodec {
 /** `struct gadget_l3endpoint_t`, by the places its members have in this object. */
 function ipCodec(btf: Btf, typeId: number): ParamCodec | null {
   const members = membersOf(btf, resolveType(btf, typeId));
-  const address = members.find((member) => member.name === 'addr_raw');
+  const address = members.find((member) => member.name === 'addr_raw' || member.name === 'addr');
   const version = members.find((member) => member.name === 'version');
   if (address === undefined || version === undefined || sizeOfType(btf, address.typeId) < 16) return null;
   const size = sizeOfType(btf, typeId);

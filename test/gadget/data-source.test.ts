@@ -203,6 +203,46 @@ void t.test('texts that events place themselves never leave the event', (t) => {
   t.end();
 });
 
+void t.test('endpoints of older objects', (t) => {
+  const builder = new BtfBuilder();
+  const u8 = builder.add({ kind: 'INT', name: 'unsigned char', size: 1, encoding: 0, bitOffset: 0, bits: 8 });
+  const u16 = builder.add({ kind: 'INT', name: 'unsigned short', size: 2, encoding: 0, bitOffset: 0, bits: 16 });
+  const bytes16 = builder.add({ kind: 'ARRAY', name: '', typeId: u8, indexTypeId: u16, count: 16 });
+  const at = (name: string, typeId: number, byte: number): { name: string; typeId: number; bitOffset: number; bitSize: number } => ({
+    name,
+    typeId,
+    bitOffset: byte * 8,
+    bitSize: 0,
+  });
+  const address = builder.add({ kind: 'UNION', name: '', size: 16, members: [at('v6', bytes16, 0)] });
+  const l4 = builder.add({
+    kind: 'STRUCT',
+    name: 'gadget_l4endpoint_t',
+    size: 22,
+    members: [at('addr', address, 0), at('port', u16, 16), at('proto', u16, 18), at('version', u8, 20)],
+  });
+  const l3 = builder.add({
+    kind: 'STRUCT',
+    name: 'gadget_l3endpoint_t',
+    size: 18,
+    members: [at('addr', address, 0), at('version', u8, 16)],
+  });
+  const typeId = builder.add({ kind: 'STRUCT', name: 'event', size: 40, members: [at('src', l4, 0), at('dst', l3, 22)] });
+  const source = buildDataSource({ name: 'x', kind: 'tracer', btf: Btf.parse(builder.encode()), typeId, context: fixedContext });
+  const bytes = new Uint8Array(40);
+  bytes.set([10, 0, 0, 1]);
+  bytes.set([80, 0, 17, 0, 4], 16);
+  bytes.set([0xfe, 0x80], 22);
+  bytes.set([6], 22 + 16);
+  const out = new ByteWriter();
+  new JsonWriter(source).write(out, source.makeRecord().point(new DataView(bytes.buffer), 0, 40));
+  t.equal(
+    out.take().toString(),
+    '{"dst":{"addr":"fe80::","version":6},"src":{"addr":"10.0.0.1","port":80,"proto":"UDP","proto_raw":17,"version":4}}\n',
+  );
+  t.end();
+});
+
 void t.test('hostile structs', (t) => {
   const builder = new BtfBuilder();
   const int = builder.add({ kind: 'INT', name: 'int', size: 4, encoding: 1, bitOffset: 0, bits: 32 });

@@ -32,7 +32,7 @@ export const l4endpointType: SpecialType = {
     addr.suggest('columns.hidden', 'true');
     const version = inside(builder, field, 'version');
     const port = inside(builder, field, 'port')?.suggest('columns.hidden', 'true') ?? null;
-    const protocol = inside(builder, field, 'proto_raw');
+    const protocol = inside(builder, field, 'proto_raw') ?? renamedProtocol(builder, field);
     if (protocol !== null) {
       builder.addNumberText(protocol, 'proto', protocolText)?.suggest('columns.hidden', 'true');
     }
@@ -61,11 +61,13 @@ export const l4endpointType: SpecialType = {
 
 /** Puts `addr` in the place of `addr_raw`; null where the struct does not look like an endpoint. */
 function addAddress(builder: SourceBuilder, field: Field): Field | null {
-  const raw = inside(builder, field, 'addr_raw');
+  // Older objects call the bytes what the text is called now.
+  const raw = inside(builder, field, 'addr_raw') ?? inside(builder, field, 'addr');
   const version = inside(builder, field, 'version');
   if (raw === null || version === null || raw.size < 16) return null;
   version.suggest('columns.hidden', 'true');
   const { offset } = raw;
+  builder.remove(raw);
   const addr = builder.add(
     {
       leaf: 'addr',
@@ -86,13 +88,20 @@ function addAddress(builder: SourceBuilder, field: Field): Field | null {
         },
       },
     },
-    raw,
+    field,
   );
-  if (addr !== null) {
-    addr.suggest('columns.alias', field.name);
-    builder.remove(raw);
-  }
+  addr?.suggest('columns.alias', field.name);
   return addr;
+}
+
+/** Older objects call the protocol's number `proto`. */
+function renamedProtocol(builder: SourceBuilder, field: Field): Field | null {
+  const old = inside(builder, field, 'proto');
+  if (old === null || !old.isInteger) return null;
+  const { slot, offset, size, typeId } = old;
+  const after = builder.fields[builder.fields.indexOf(old) - 1] ?? null;
+  builder.remove(old);
+  return builder.add({ leaf: 'proto_raw', parent: field, slot, tags: [...old.tags], offset, size, typeId }, after);
 }
 
 function inside(builder: SourceBuilder, field: Field, leaf: string): Field | null {

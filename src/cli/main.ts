@@ -3,7 +3,7 @@ import { didYouMean } from '../bytes/suggest.ts';
 import { RawbpfError, UsageError } from '../error.ts';
 import type { Command, CommandContext } from './command.ts';
 import { commandHelp, programHelp } from './help.ts';
-import { printable } from './printable.ts';
+import { printable, printableLines } from './printable.ts';
 
 /** Commands by name, each loaded only when it is used: `rawbpf list` needs no FFI. */
 const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
@@ -16,6 +16,9 @@ const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['inspect', async () => (await import('./commands/inspect.ts')).inspectCommand],
   ['btf', async () => (await import('./commands/btf.ts')).btfCommand],
 ]);
+
+/** Codes of errors in what was typed: a flag, or the value of one. */
+const mistyped: ReadonlySet<string> = new Set(['E_USAGE', 'E_PARAM', 'E_FIELD', 'E_FILTER', 'E_SORT']);
 
 /** Runs the `rawbpf` program with these arguments and leaves its exit code in `process.exitCode`. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -51,14 +54,14 @@ export async function runProgram(context: CommandContext): Promise<number> {
     return await command.run({ ...context, args });
   } catch (error) {
     context.stderr.write(`rawbpf: ${errorText(error, args.includes('--debug'))}\n`);
-    return error instanceof UsageError && error.code === 'E_USAGE' ? 2 : 1;
+    return error instanceof UsageError && mistyped.has(error.code) ? 2 : 1;
   }
 }
 
 /** An error as shown to a person: its message, and its stack where it is a defect of ours or was asked for. */
 export function errorText(error: unknown, debug = false): string {
-  if (error instanceof RawbpfError && !debug) return error.message;
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  if (error instanceof RawbpfError && !debug) return printableLines(error.message);
+  return printableLines(error instanceof Error ? (error.stack ?? error.message) : String(error));
 }
 
 async function help(args: readonly string[], context: CommandContext, wasEmpty: boolean): Promise<number> {

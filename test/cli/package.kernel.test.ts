@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
@@ -25,7 +25,9 @@ t.test('the packed package runs elsewhere, with a bare PATH', async (t) => {
   mkdirSync(bin);
   symlinkSync(process.execPath, path.join(bin, 'node'));
 
-  const program = path.join(modules, 'rawbpf', 'build', 'src', 'cli', 'rawbpf.js');
+  // As the package manager finds it.
+  const manifest: { bin: { rawbpf: string } } = JSON.parse(readFileSync(path.join(modules, 'rawbpf', 'package.json'), 'utf8'));
+  const program = path.join(modules, 'rawbpf', manifest.bin.rawbpf);
   const env = { PATH: bin, HOME: folder };
   const child = spawn(path.join(bin, 'node'), [program, 'run', 'trace_exec', '-v', '-o', 'json', '--comm', 'packed'], { cwd: folder, env });
   let events = '';

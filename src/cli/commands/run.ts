@@ -116,7 +116,13 @@ async function follow({ context, files, gadget, given, kernel, own, notice }: Fo
     fields: given.text('fields'),
   });
   const resize = (): void => output.resize(process.stdout.columns);
-  const stop = (): void => run.stop();
+  // Who asked for the end gets it soon, even where nobody reads stdout any more.
+  let giveUp: () => void = () => {};
+  const outOfPatience = new Promise<void>((resolve) => (giveUp = resolve));
+  const stop = (): void => {
+    run.stop();
+    setTimeout(giveUp, patienceMs).unref();
+  };
   if (!pidsAreHosts()) notice(foreignPidsNotice);
   const parents = process.env['RAWBPF_END_WITH_PARENT'] === undefined ? null : watchParents(kernel.sys, stop);
   for (const signal of signals) process.on(signal, stop);
@@ -137,7 +143,12 @@ async function follow({ context, files, gadget, given, kernel, own, notice }: Fo
       stderr.write(`${run.attached.map((link) => `${files.name}: ${printable(link)}\n`).join('')}${files.name}: attached\n`);
     const result = await run.done;
     output.flush();
-    await output.drained();
+    await Promise.race([output.drained(), outOfPatience]);
+    if (output.congested) {
+      notice('stdout is not being read: the last events were not written');
+      // What is still to be written would keep the program alive.
+      setImmediate(() => process.exit());
+    }
     stderr.write(`${files.name}: ${counts(result.counters)}\n`);
     return 0;
   } finally {
@@ -146,6 +157,9 @@ async function follow({ context, files, gadget, given, kernel, own, notice }: Fo
     process.stdout.off('resize', resize);
   }
 }
+
+/** Milliseconds that a reader of stdout is waited for after a signal. */
+const patienceMs = 500;
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 

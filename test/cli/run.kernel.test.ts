@@ -1,0 +1,49 @@
+import { spawn, spawnSync } from 'node:child_process';
+import path from 'node:path';
+import t from 'tap';
+import { root } from '../support/examples.ts';
+
+const program = path.join(root, 'build', 'src', 'cli', 'rawbpf.js');
+
+function rawbpf(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(process.execPath, [program, ...args], { encoding: 'utf8', timeout: 30_000 });
+}
+
+t.test('a signal ends it soon, though nobody reads stdout', async (t) => {
+  const child = spawn(process.execPath, [program, 'run', 'trace_open', '-v', '-o', 'json'], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let notices = '';
+  const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
+  await new Promise<void>((resolve) => {
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      notices += text;
+      if (notices.includes('trace_open: attached')) resolve();
+    });
+    child.on('exit', () => resolve());
+  });
+  // Nothing has read stdout so far: more than a pipe and this process's side of it hold.
+  spawnSync('sh', ['-c', 'i=0; while [ $i -lt 4000 ]; do i=$((i+1)); : < /dev/null; done']);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const late = setTimeout(() => child.kill('SIGKILL'), 10_000);
+  child.kill('SIGINT');
+  t.equal(await ended, 0, 'not killed: far more than the second it takes, on a loaded machine');
+  clearTimeout(late);
+  t.match(notices, /stdout is not being read/);
+});
+
+t.test('wrong values of flags end with 2, before anything is loaded', async (t) => {
+  const rows: readonly [readonly string[], RegExp][] = [
+    [['--fields', 'nope'], /there is no field nope/],
+    [['--fields', ','], /--fields names no field/],
+    [['--filter', 'nope==1'], /there is no field nope/],
+    [['--pid', 'x'], /bad value for --pid/],
+    [['--pid', '4294967296'], /from 0 to 4294967295/],
+    [['--max-events', '0'], /between 1 and/],
+    [['--timeout', '-1'], /not a number of seconds/],
+    [['--output', 'xml'], /columns, json, jsonpretty, yaml, none/],
+  ];
+  for (const [args, message] of rows) {
+    const { status, stdout, stderr } = rawbpf('run', 'trace_exec', ...args);
+    t.match({ status, stdout }, { status: 2, stdout: '' }, args.join(' '));
+    t.match(stderr, message);
+  }
+});

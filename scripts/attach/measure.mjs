@@ -180,6 +180,7 @@ const ways = new Map(
         { trigger: () => withHelper((helper) => helper.testRun({ data: packet })) },
       ]),
     ),
+    'lsm.s+': { trigger: () => triggers.exec() },
     'lsm_cgroup+': inCgroup(),
     'iter+': { trigger: (collection, link) => link.read(), once: true },
     'iter.s+': { trigger: (collection, link) => link.read(), once: true },
@@ -241,7 +242,7 @@ const ways = new Map(
     sk_lookup: { ...packets, attach: (program) => attachNetns(program) },
     netfilter: { ...packets, attach: (program) => attachNetfilter(program, { family: 'ipv4', hook: 'input' }) },
     'cgroup/skb': inCgroup('BPF_CGROUP_INET_EGRESS'),
-    'freplace+': { trigger: (collection, link) => link.helper.testRun({ data: packet }) },
+    'freplace+': { trigger: (collection, link, helper) => helper.testRun({ data: packet }) },
     'struct_ops+': {
       extra: ['cong_avoid', 'undo_cwnd'],
       attach: (program, collection) => collection.structOps[0].register(),
@@ -283,10 +284,9 @@ async function attempt(row, { spec, program: { name } }, way) {
     link = way.attach === undefined ? attachProgram(program) : way.attach(program, collection);
     if (link === null) return { ...row, why: 'its section names no target' };
     row.attached = true;
-    if (way.helper !== undefined) link.helper = way.helper;
     const fired = () => collection.variable('fired').get();
     const before = fired();
-    way.trigger(collection, link);
+    way.trigger(collection, link, way.helper);
     // Packets may take a moment.
     for (let i = 0; i < 20 && fired() === before; i++) await new Promise((resolve) => setTimeout(resolve, 10));
     if (fired() === before) return { ...row, why: 'what should fire it was done, and it did not' };
@@ -296,7 +296,7 @@ async function attempt(row, { spec, program: { name } }, way) {
     link = null;
     await new Promise((resolve) => setTimeout(resolve, 20));
     const closed = fired();
-    way.trigger(collection, {});
+    way.trigger(collection, {}, way.helper);
     await new Promise((resolve) => setTimeout(resolve, 20));
     return fired() === closed ? row : { ...row, why: 'it still ran after its link was closed' };
   } catch (error) {

@@ -9,6 +9,7 @@ import { attachSockmap } from '../../src/bpf/link/net.ts';
 import { RTM, RtNetlink } from '../../src/bpf/link/rtnetlink.ts';
 import { attachTc, tcmsg } from '../../src/bpf/link/tc.ts';
 import { attachUprobeMulti } from '../../src/bpf/link/uprobe-multi.ts';
+import { openBtf } from '../../src/bpf/map/open.ts';
 import { openObject } from '../../src/bpf/object/open.ts';
 import { functionOfProgram } from '../../src/bpf/program/attach-target.ts';
 import { CLONE } from '../../src/sys/constants.ts';
@@ -93,6 +94,19 @@ t.test('the function that a program replaces', async (t) => {
   const id = functionOfProgram(program, 'replaced');
   t.equal(tracing.btf?.nameOf(id), 'replaced');
   t.throws(() => functionOfProgram(program, 'replacet'), { code: 'E_ATTACH_TARGET', next: 'did you mean replaced?' });
+  target.close();
+});
+
+t.test('BTF by id on a kernel before 5.11, which refuses to name it', async (t) => {
+  let asked = 0;
+  const faults = new FaultInjector(createBackend(), hostArch(), [
+    { when: ({ command }) => command === 'BPF_OBJ_GET_INFO_BY_FD' && ++asked === 1, errno: 'E2BIG' },
+  ]);
+  const old = new Kernel({ sys: new Sys(faults, hostArch()) });
+  const target = loadCollection(kernel, tracing, { programs: ['replace_here'], variables });
+  const btf = openBtf(old, target.program('replace_here').info().btfId);
+  t.ok(asked >= 2);
+  t.type(btf?.findByName('replaced', 'FUNC'), 'number');
   target.close();
 });
 

@@ -2,6 +2,7 @@ import { Btf } from '../../btf/btf.ts';
 import { cString } from '../../bytes/text.ts';
 import { bpf, bpfCall } from '../../sys/bpf.ts';
 import { btfInfo } from '../../sys/bpf-attr/index.ts';
+import { isErrno } from '../../sys/errno.ts';
 import type { Sys } from '../../sys/sys.ts';
 import type { ModuleBtf } from '../object/target.ts';
 import { ids } from '../ids.ts';
@@ -19,11 +20,14 @@ export interface BtfObjectInfo {
   readonly kernel: boolean;
 }
 
-/** Asks about a BTF descriptor; null where the kernel does not answer (names came with Linux 5.11). */
+/** Asks about a BTF descriptor; null where the kernel does not answer. Names came with Linux 5.11: before that they are ''. */
 export function btfObjectInfo(sys: Sys, fd: number): BtfObjectInfo | null {
   const name = new Uint8Array(128);
-  const info = btfInfo.encode({ name, name_len: name.length }, (bytes) => sys.addressOf(bytes));
-  const { result } = bpfCall(sys, 'BPF_OBJ_GET_INFO_BY_FD', { bpf_fd: fd, info, info_len: info.length });
+  const ask = (info: Uint8Array): number => bpfCall(sys, 'BPF_OBJ_GET_INFO_BY_FD', { bpf_fd: fd, info, info_len: info.length }).result;
+  let info = btfInfo.encode({ name, name_len: name.length }, (bytes) => sys.addressOf(bytes));
+  let result = ask(info);
+  // An older kernel takes the longer structure only where what it does not know is zero.
+  if (isErrno(result, 'E2BIG')) result = ask((info = btfInfo.encode({})));
   keepAlive(name);
   if (result < 0) return null;
   const raw = btfInfo.decode(info);

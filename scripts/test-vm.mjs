@@ -65,7 +65,7 @@ function runVm(kernel, what, rigFlags) {
   console.log(`# ${kernel}: ${what.join(', ')}${rigFlags.length > 0 ? ` (${rigFlags.join(' ')})` : ''}`);
   return new Promise((resolve) => {
     const started = Date.now();
-    const vm = spawn('nice', [process.execPath, ...args], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+    const vm = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
     stopVm = (signal) => vm.kill(signal);
     let rest = '';
     let ended = false;

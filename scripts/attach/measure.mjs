@@ -32,7 +32,7 @@ const SO_ATTACH_REUSEPORT_EBPF = 52;
 const part = process.argv[2] ?? '';
 const kernel = new Kernel({ onNotice: () => {} });
 const triggers = new Triggers(kernel.sys);
-const specs = new Map(['probes', 'tracing', 'cgroup', 'net', 'struct_ops'].map((name) => [name, openFixture(name)]));
+const specs = new Map(['probes', 'tracing', 'cgroup', 'net', 'struct_ops', 'dummy_ops'].map((name) => [name, openFixture(name)]));
 const fdBytes = (fd) => new Uint8Array(new Uint32Array([fd]).buffer);
 
 /** The fixture with the names of this architecture. */
@@ -52,7 +52,7 @@ function fixtureOf(pattern) {
   for (const [object, spec] of specs) {
     const program = spec.programs.find(({ name, sectionName }) => {
       const fits = pattern.endsWith('+') ? sectionName === bare || sectionName.startsWith(`${bare}/`) : sectionName === bare;
-      return fits && (name.startsWith('on_') || object === 'struct_ops');
+      return fits && (name.startsWith('on_') || object.endsWith('_ops'));
     });
     if (program !== undefined) return { object, spec, program };
   }
@@ -243,6 +243,17 @@ const ways = new Map(
     netfilter: { ...packets, attach: (program) => attachNetfilter(program, { family: 'ipv4', hook: 'input' }) },
     'cgroup/skb': inCgroup('BPF_CGROUP_INET_EGRESS'),
     'freplace+': { trigger: (collection, link, helper) => helper.testRun({ data: packet }) },
+    'struct_ops.s+': {
+      // Registering it is refused on purpose: a test run is all there is.
+      attach: (program) => ({ close() {}, program }),
+      trigger(collection, link) {
+        const state = new Uint8Array(8);
+        const context = new Uint8Array(new BigUint64Array([BigInt(kernel.sys.addressOf(state))]).buffer);
+        link.program.testRun({ context });
+        return state;
+      },
+      once: true,
+    },
     'struct_ops+': {
       extra: ['cong_avoid', 'undo_cwnd'],
       attach: (program, collection) => collection.structOps[0].register(),

@@ -32,6 +32,7 @@ export class CoreResolver {
   readonly #targets: CoreTargets;
   readonly #lists = new Map<number, CandidateList>();
   readonly #memos = new Map<string, Memo>();
+  readonly #budget = new Budget();
 
   constructor(local: Btf, targets: CoreTargets) {
     this.#local = Types.of(local);
@@ -62,7 +63,7 @@ export class CoreResolver {
 
     const list = this.#candidates(local);
     const before = list.items;
-    const budget = new Budget();
+    const budget = this.#budget.begin();
     const left = [];
     let chosen: { readonly value: CoreValue; readonly target: CoreSpec } | null = null;
     for (const candidate of before) {

@@ -135,15 +135,27 @@ function sizeOrNull(size: number): number | null {
   return size < U32 ? size : null;
 }
 
+/** Steps that one relocation may take, and all of an object: the largest real object (35,000 relocations) takes 15,000. */
+const STEPS_PER_RELOCATION = 1_000_000;
+const STEPS_IN_ALL = 8_000_000;
+
 /**
- * Bounds the work of one relocation: anonymous members and function prototypes make trees, and a hostile BTF can make
+ * Bounds the work of relocating: anonymous members and function prototypes make trees, and a hostile BTF can make
  * one that no depth limit alone keeps small.
  */
 export class Budget {
-  #left = 2_000_000;
+  #left = STEPS_PER_RELOCATION;
+  #leftInAll = STEPS_IN_ALL;
+
+  /** To be called before each relocation. */
+  begin(): this {
+    this.#left = Math.min(STEPS_PER_RELOCATION, this.#leftInAll);
+    return this;
+  }
 
   spend(steps = 1): void {
     this.#left -= steps;
+    this.#leftInAll -= steps;
     if (this.#left < 0) {
       throw new CoreError({
         code: 'E_CORE_TOO_COMPLEX',

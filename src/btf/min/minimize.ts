@@ -37,6 +37,7 @@ const LONG_NAMES = ['long', 'long int', 'unsigned long', 'long unsigned int', 'u
 export function minimizeBtf(kernel: Btf, objects: readonly MinimizeObject[]): Uint8Array {
   const types = Types.of(kernel);
   const marks = new Marks(types);
+  const budget = new Budget();
   for (const { btf, ext } of objects) {
     const local = Types.of(btf);
     const seen = new Set<string>();
@@ -44,7 +45,7 @@ export function minimizeBtf(kernel: Btf, objects: readonly MinimizeObject[]): Ui
       const key = `${relo.typeId} ${relo.kind} ${relo.access}`;
       if (seen.has(key)) continue;
       seen.add(key);
-      markRelocation(marks, types, local, relo);
+      markRelocation(marks, types, local, relo, budget.begin());
     }
   }
   // Without such a type pointers would be taken for 8 bytes.
@@ -56,13 +57,13 @@ export function minimizeBtf(kernel: Btf, objects: readonly MinimizeObject[]): Ui
  * Every candidate that fits is kept, not only the first, and none is pruned: which of them a load ends with depends on what
  * else loads.
  */
-function markRelocation(marks: Marks, types: Types, local: Types, relo: CoreRelo): void {
+function markRelocation(marks: Marks, types: Types, local: Types, relo: CoreRelo, budget: Budget): void {
   if (relo.kind === CORE_KIND.TYPE_ID_LOCAL) return;
   const spec = parseSpec(local, relo);
   const root = local.type(relo.typeId);
   for (const id of candidates(types.btf, root.name)) {
     if (!kindsCompatible(types.type(id), root)) continue;
-    const found = matchSpec(spec, types, id, new Budget());
+    const found = matchSpec(spec, types, id, budget);
     if (found === null) continue;
     if (coreSubject(relo.kind) === 'field') marks.field(found);
     else if (relo.kind === CORE_KIND.TYPE_MATCHES) marks.matched(id);

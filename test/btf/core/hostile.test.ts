@@ -124,3 +124,25 @@ t.test('names that are also properties of objects', async (t) => {
   t.equal(found.value, 4n);
   t.equal(found.target, '<byte_off> [2] struct __proto__.constructor (0:0 @ offset 4)');
 });
+
+t.test('many relocations that each take many steps', async (t) => {
+  const levels = 30;
+  const types: BtfNewType[] = [INT];
+  for (let level = 0; level < levels; level++) {
+    const members = Array.from({ length: 10 }, () => ({ name: '', typeId: level + 3, bitOffset: 0, bitSize: 0 }));
+    types.push({ kind: 'UNION', name: 'x', size: 4, members });
+  }
+  types.push(structOf('end', { other: 0 }));
+  types.push({ kind: 'STRUCT', name: 'thing', size: 4, members: [{ name: '', typeId: 2, bitOffset: 0, bitSize: 0 }] });
+  const members = Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`m${i}`, i * 4]));
+  const resolver = new CoreResolver(btfOf([INT, structOf('thing', members)]), kernel(btfOf(types)));
+  let refused = 0;
+  for (let i = 0; i < 3000; i++) {
+    try {
+      resolver.resolve({ insnOffset: 0, typeId: 2, access: `0:${i}`, kind: FIELD_BYTE_OFFSET });
+    } catch (error) {
+      if (error instanceof CoreError && error.code === 'E_CORE_TOO_COMPLEX') refused++;
+    }
+  }
+  t.equal(refused, 3000);
+});

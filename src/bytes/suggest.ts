@@ -8,13 +8,22 @@ export function suggest(name: string, candidates: Iterable<string>, limit = 3): 
   const most = Math.max(2, Math.floor(name.length / 3));
   const found: { candidate: string; distance: number }[] = [];
   for (const candidate of candidates) {
-    // The length alone rules most candidates out; kernel symbol tables have 200,000.
-    if (Math.abs(candidate.length - name.length) > most && !candidate.toLowerCase().startsWith(wanted)) continue;
-    const distance = candidate.toLowerCase().startsWith(wanted) ? 1 : editDistance(wanted, candidate.toLowerCase(), most);
-    if (distance <= most) found.push({ candidate, distance });
+    const distance = distanceOf(wanted, candidate.toLowerCase(), most);
+    if (distance !== null) found.push({ candidate, distance });
   }
   found.sort((a, b) => a.distance - b.distance || (a.candidate < b.candidate ? -1 : 1));
   return found.slice(0, limit).map((entry) => entry.candidate);
+}
+
+function distanceOf(wanted: string, name: string, most: number): number | null {
+  if (name.startsWith(wanted)) return 1;
+  // The length alone rules most names out; kernel symbol tables have 200,000.
+  if (Math.abs(name.length - wanted.length) <= most) {
+    const distance = editDistance(wanted, name, most);
+    if (distance <= most) return distance;
+  }
+  // A name that holds the wanted one as a whole is worth showing, after the near ones.
+  return wanted.length >= 4 && name.includes(wanted) ? most + 1 + (name.length - wanted.length) / 100 : null;
 }
 
 /** `did you mean a, b or c?`, or an empty string where nothing is near. */

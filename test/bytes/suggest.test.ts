@@ -7,6 +7,7 @@ t.test('near names come nearest first, far ones not at all', (t) => {
   t.same(suggest('sys_enter_opnat', names), ['sys_enter_openat', 'sys_enter_openat2', 'sys_enter_open']);
   t.same(suggest('sched_process_exce', names), ['sched_process_exec']);
   t.same(suggest('sched_proc', names), ['sched_process_exec']);
+  t.same(suggest('process_exec', names), ['sched_process_exec'], 'a part of it');
   t.same(suggest('nothing_like_it', names), []);
   t.end();
 });

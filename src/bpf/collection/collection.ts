@@ -2,7 +2,7 @@ import { RawbpfError, UsageError } from '../../error.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { attachProgram } from '../link/attach.ts';
 import type { BpfLink } from '../link/link.ts';
-import { didYouMean } from '../link/suggest.ts';
+import { didYouMean } from '../../bytes/suggest.ts';
 import type { BpfMap } from '../map/map.ts';
 import type { ObjectSpec, ProgramSpec } from '../object/spec.ts';
 import type { BpfProgram } from '../program/program.ts';
@@ -138,5 +138,5 @@ function named<T>(kind: string, code: string, things: ReadonlyMap<string, T>, na
   const thing = things.get(name);
   if (thing !== undefined) return thing;
   const next = didYouMean(name, things.keys());
-  throw new UsageError({ code, what: `there is no ${kind} of this name`, where: { [kind]: name }, ...(next === null ? {} : { next }) });
+  throw new UsageError({ code, what: `there is no ${kind} of this name`, where: { [kind]: name }, ...(next === '' ? {} : { next }) });
 }

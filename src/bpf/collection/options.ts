@@ -2,7 +2,7 @@ import { UsageError } from '../../error.ts';
 import type { Btf } from '../../btf/btf.ts';
 import { encodeValue } from '../../btf/value/encode.ts';
 import type { MapSpec, ObjectSpec, ProgramSpec, VariableSpec } from '../object/spec.ts';
-import { didYouMean } from '../link/suggest.ts';
+import { didYouMean } from '../../bytes/suggest.ts';
 import type { BpfMap } from '../map/map.ts';
 import type { BpfProgram } from '../program/program.ts';
 
@@ -146,6 +146,6 @@ function unknown(kind: string, code: string, name: string, known: Iterable<strin
     code,
     what: `the object has no ${kind} of this name`,
     where: { [kind]: name },
-    ...(next === null ? {} : { next }),
+    ...(next === '' ? {} : { next }),
   });
 }

@@ -4,7 +4,7 @@ import { parseElf } from '../../elf/file.ts';
 import { fileOffsetOf } from '../../elf/segment.ts';
 import type { ElfFile } from '../../elf/types.ts';
 import { UsageError } from '../../error.ts';
-import { didYouMean } from './suggest.ts';
+import { didYouMean } from '../../bytes/suggest.ts';
 
 const architectureFolder: Readonly<Record<string, string>> = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
 
@@ -60,7 +60,7 @@ export function functionOffset(path: string, symbol: string): number {
     code: 'E_SYMBOL',
     what: 'the file has no such function',
     where: { path, function: symbol },
-    ...(next === null ? { why: 'its symbols may be stripped', next: 'give the offset in the file' } : { next }),
+    ...(next === '' ? { why: 'its symbols may be stripped', next: 'give the offset in the file' } : { next }),
   });
 }
 

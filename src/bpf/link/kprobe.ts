@@ -5,7 +5,7 @@ import { openPmuProbe } from '../kernel/pmu.ts';
 import type { BpfProgram } from '../program/program.ts';
 import type { BpfLink } from './link.ts';
 import { attachToPerfEvent } from './perf.ts';
-import { suggest } from './suggest.ts';
+import { suggest } from '../../bytes/suggest.ts';
 
 export interface KprobeOptions {
   /** Fires when the function returns; else what the program's section says. */

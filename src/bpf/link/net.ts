@@ -11,7 +11,7 @@ import type { BpfProgram } from '../program/program.ts';
 import { ProgAttachment } from './attachment.ts';
 import { createLink } from './create.ts';
 import type { BpfLink } from './link.ts';
-import { didYouMean } from './suggest.ts';
+import { didYouMean } from '../../bytes/suggest.ts';
 
 /** A network device: its name, or its index in this process's network namespace. */
 export type Device = string | number;
@@ -37,7 +37,7 @@ export function deviceIndex(sys: Sys, device: Device): number {
     if (found) return new DataView(request.buffer).getInt32(IFNAMSIZ, true);
   }
   const next = didYouMean(device, deviceNames());
-  throw new UsageError({ code: 'E_DEVICE', what: 'no such network device', where: { device }, ...(next === null ? {} : { next }) });
+  throw new UsageError({ code: 'E_DEVICE', what: 'no such network device', where: { device }, ...(next === '' ? {} : { next }) });
 }
 
 function deviceNames(): string[] {

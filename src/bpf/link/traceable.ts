@@ -3,7 +3,7 @@ import { UsageError } from '../../error.ts';
 import { openFs } from '../../sys/detached-mount.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { isGlob, matchesGlob } from './glob.ts';
-import { didYouMean } from './suggest.ts';
+import { didYouMean } from '../../bytes/suggest.ts';
 
 /** The names of the functions that ftrace can trace and that fit a pattern; null where the kernel has no list of them. */
 export function traceableNames(kernel: Kernel, pattern: string): ReadonlySet<string> | null {
@@ -27,11 +27,11 @@ function traceable(kernel: Kernel): string[] | null {
 
 /** What to throw where a pattern fits no function. */
 export function noneFits(kernel: Kernel, pattern: string): UsageError {
-  const next = isGlob(pattern) ? null : didYouMean(pattern, traceable(kernel) ?? []);
+  const next = isGlob(pattern) ? '' : didYouMean(pattern, traceable(kernel) ?? []);
   return new UsageError({
     code: 'E_KPROBE',
     what: 'this kernel has no traceable function that fits',
     where: { pattern },
-    ...(next === null ? {} : { next }),
+    ...(next === '' ? {} : { next }),
   });
 }

@@ -7,7 +7,7 @@ import type { BpfProgram } from '../program/program.ts';
 import { PERF_TYPE } from '../uapi/perf.gen.ts';
 import type { BpfLink } from './link.ts';
 import { attachToPerfEvent } from './perf.ts';
-import { suggest } from './suggest.ts';
+import { suggest } from '../../bytes/suggest.ts';
 
 export interface TracepointOptions {
   /** What bpf_get_attach_cookie() answers in the program. */

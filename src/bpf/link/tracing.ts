@@ -5,7 +5,7 @@ import { isErrno } from '../../sys/errno.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { type BpfLink, KernelLink, type LinkKind } from './link.ts';
-import { didYouMean } from './suggest.ts';
+import { didYouMean } from '../../bytes/suggest.ts';
 
 export interface TracingOptions {
   /** What bpf_get_attach_cookie() answers in the program. */
@@ -67,6 +67,6 @@ function missingRawTracepoint(kernel: Kernel, name: string): UsageError {
     code: 'E_TRACEPOINT',
     what: 'this kernel has no such raw tracepoint',
     where: { name },
-    ...(next === null ? {} : { next }),
+    ...(next === '' ? {} : { next }),
   });
 }

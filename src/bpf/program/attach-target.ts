@@ -1,5 +1,5 @@
 import { UsageError } from '../../error.ts';
-import { suggest } from '../link/suggest.ts';
+import { suggest } from '../../bytes/suggest.ts';
 import { openBtf } from '../map/open.ts';
 import type { BpfProgram } from './program.ts';
 

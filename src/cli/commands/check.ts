@@ -7,7 +7,7 @@ import { RawbpfError } from '../../error.ts';
 import { commonOptions, outputOption, type Command } from '../command.ts';
 import { jsonText } from '../json-text.ts';
 import { parseOptions, usage, type ParsedOptions } from '../options.ts';
-import { printable } from '../printable.ts';
+import { printable, printableLines } from '../printable.ts';
 import { holdsEverywhere, kernelsReport, kernelsText } from '../kernels-report.ts';
 import { readBtf, readFile } from '../read-input.ts';
 import { table } from '../table.ts';
@@ -126,7 +126,7 @@ function errorOf(error: RawbpfError | null): CheckError | null {
 function checkText(result: CheckResult): string {
   const verdict = !result.opened ? 'cannot be read' : result.loaded ? 'loads' : 'does not load';
   let text = `${printable(result.object)}: ${verdict}\n`;
-  if (result.error !== null) text += `  ${result.error.message}\n`;
+  if (result.error !== null) text += `  ${printableLines(result.error.message)}\n`;
   if (result.programs.length > 0) {
     text += table(
       ['PROGRAM', 'SECTION', 'TYPE', 'INSNS', 'LOADED', 'ATTACHED', 'TAG'],
@@ -142,7 +142,8 @@ function checkText(result: CheckResult): string {
     );
     for (const row of result.programs) {
       const error = row['error'] as CheckError | null;
-      if (error !== null && error.message !== result.error?.message) text += `  ${String(row['name'])}: ${error.message}\n`;
+      if (error !== null && error.message !== result.error?.message)
+        text += `  ${printable(String(row['name']))}: ${printableLines(error.message)}\n`;
     }
   }
   return text;

@@ -10,7 +10,7 @@ const args = process.argv.slice(2);
 const flags = new Set(args.filter((arg) => arg.startsWith('--')));
 const patterns = args.filter((arg) => !arg.startsWith('--'));
 const soak = flags.has('--soak');
-const KERNEL_LIMIT_MS = soak ? 3_600_000 : 180_000;
+const KERNEL_LIMIT_MS = soak ? 3_600_000 : 300_000;
 
 if (!flags.has('--no-setup')) {
   installDebianPackages();
@@ -32,7 +32,7 @@ const pure = soak ? [] : files.filter((file) => !/\.(kernel|soak)\.test\.js$/.te
 
 if (pure.length > 0) {
   const imports = pure.map((file) => `await import(${JSON.stringify(file)});`).join('\n');
-  await runTest('pure tests', ['--input-type=module', '--eval', imports], 300_000);
+  await runTest('pure tests', ['--input-type=module', '--eval', imports], 600_000);
 }
 for (const file of own) await runTest(path.relative(path.join(root, 'build'), file), [file], KERNEL_LIMIT_MS);
 
@@ -91,7 +91,11 @@ function testFiles(folder) {
 function runTest(name, nodeArgs, limit) {
   return new Promise((resolve) => {
     const started = Date.now();
-    const child = spawn(process.execPath, nodeArgs, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, TAP: '1' } });
+    const child = spawn(process.execPath, nodeArgs, {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, TAP: '1', TAP_TIMEOUT: String(limit / 1000) },
+    });
     let output = '';
     let errors = '';
     child.stdout.setEncoding('utf8').on('data', (text) => (output += text));

@@ -1,4 +1,6 @@
 #!/usr/bin/env node
-import { main } from './main.ts';
+import module from 'node:module';
 
-void main(process.argv.slice(2));
+// Compiling the modules is most of the time until a program is attached; Node 22.8 and newer can keep the result.
+(module as { enableCompileCache?: () => unknown }).enableCompileCache?.();
+void import('./main.ts').then(({ main }) => main(process.argv.slice(2)));

@@ -49,7 +49,8 @@ const objects = [
   'tour.bpf.o',
   'runtime.bpf.o',
   ...readdirSync(new URL('../../../fixtures/object/', import.meta.url))
-    .filter((file) => file.endsWith('.bpf.o'))
+    // link_*.bpf.o are halves: nothing loads one before it is linked with the other.
+    .filter((file) => file.endsWith('.bpf.o') && !file.startsWith('link_'))
     .map((file) => `object/${file}`),
 ].filter((file) => btfFromElf(parseElf(fixture(file))) !== null);
 
@@ -61,7 +62,8 @@ t.test('completed BTF of objects', (t) => {
 
 /** Parameters without a name become enumerators without one: kernels that lack FUNC (before 5.0) did not look at those. */
 function complaint(text: string): string {
-  return /ENUM \(anon\) size=4 vlen=\d+ Invalid name/.test(text) ? '' : text;
+  // Likewise a tag of a parameter: every kernel that knows DECL_TAG (5.16) knows FUNC.
+  return /ENUM \(anon\) size=4 vlen=\d+ Invalid name|DECL_TAG arg:ctx .* Invalid component_idx/.test(text) ? '' : text;
 }
 
 t.test('BTF made for kernels that lack a kind is taken by one that does not', (t) => {

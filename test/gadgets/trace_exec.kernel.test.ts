@@ -125,7 +125,7 @@ void t.test('calls of every kind', { skip }, async (t) => {
     t.match(event.proc, { pid: ended.pid, mntns_id: mntns, creds: { uid: 0, gid: 0 } }, one.what);
     t.match(event.proc.parent, { pid: process.pid, comm: ownComm }, `${one.what}: parent`);
     const time = Number(event['timestamp_raw']) / 1e6;
-    t.ok(time >= ended.from - 1 && time <= ended.to + 1, `${one.what}: ${event['timestamp']} is when it happened`);
+    t.ok(time >= ended.from - 1 && time <= ended.to + 1, `${one.what}: ${String(event['timestamp'])} is when it happened`);
     if (error === '') {
       // The program says what it was given.
       const argv = ended.text.split('\0').slice(0, -1);

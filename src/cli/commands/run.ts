@@ -23,6 +23,10 @@ const options: readonly OptionSpec[] = [
     multiple: true,
     help: 'events to show: FIELD OP VALUE[,...] with ==, !=, <, <=, >, >=, ~, !~',
   },
+  { name: 'sort', value: 'LIST', help: 'order of what iterators and maps give: a,-b' },
+  { name: 'max-entries', value: 'N', help: 'how many of what iterators and maps give to show' },
+  { name: 'map-fetch-interval', value: 'S', help: 'seconds between reads of iterators and maps' },
+  { name: 'map-fetch-count', value: 'N', help: 'how often iterators and maps are read before it stops' },
   { name: 'timeout', short: 't', value: 'S', help: 'stop after S seconds' },
   { name: 'max-events', value: 'N', help: 'stop after N events' },
   { name: 'skip-unsupported', help: 'go on without programs that cannot be loaded or attached here' },
@@ -98,6 +102,8 @@ async function follow({ context, files, gadget, given, kernel, own, notice }: Fo
   const mode = given.flag('json') ? 'json' : (given.choice('output', OUTPUT_MODES) ?? 'columns');
   const seconds = given.seconds('timeout');
   const maxEvents = given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
+  const interval = given.seconds('map-fetch-interval');
+  const fetchCount = given.integer('map-fetch-count', { min: 1, max: Number.MAX_SAFE_INTEGER });
   const rules = given.all('filter').join(',');
   const run = new GadgetRun(gadget, {
     kernel,
@@ -107,6 +113,8 @@ async function follow({ context, files, gadget, given, kernel, own, notice }: Fo
     ...(rules === '' ? {} : { filter: (source) => compileFilter(source, rules) }),
     ...(seconds === null ? {} : { timeoutMs: seconds * 1000 }),
     ...(maxEvents === null ? {} : { maxEvents }),
+    ...(interval === null ? {} : { intervalMs: interval * 1000 }),
+    ...(fetchCount === null ? {} : { fetchCount }),
   });
   const output = new EventOutput({
     mode,
@@ -114,6 +122,8 @@ async function follow({ context, files, gadget, given, kernel, own, notice }: Fo
     target: process.stdout,
     width: process.stdout.isTTY ? process.stdout.columns : null,
     fields: given.text('fields'),
+    sort: given.text('sort'),
+    maxEntries: given.integer('max-entries', { min: 0, max: Number.MAX_SAFE_INTEGER }),
   });
   const resize = (): void => output.resize(process.stdout.columns);
   // Who asked for the end gets it soon, even where nobody reads stdout any more.

@@ -2,6 +2,7 @@
 //   node scripts/attach-table.mjs                    writes the page from the results that are there
 //   node scripts/attach-table.mjs --here             measures this machine's kernel first
 //   node scripts/attach-table.mjs --kernel 6.1 ...   measures Debian kernels in VMs first (see scripts/vm/run.mjs)
+//   --part PART                                      measures section names with PART in them, and keeps the other results
 // Measuring needs root; the fixtures are made by scripts/build-fixtures.mjs.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -11,7 +12,11 @@ import { build, root } from './setup.mjs';
 
 const folder = path.join(root, 'docs', 'attach');
 const { values } = parseArgs({
-  options: { here: { type: 'boolean', default: false }, kernel: { type: 'string', multiple: true, default: [] } },
+  options: {
+    part: { type: 'string', default: '' },
+    here: { type: 'boolean', default: false },
+    kernel: { type: 'string', multiple: true, default: [] },
+  },
 });
 
 /** Runs a command that prints a result as JSON, and keeps it under its kernel's version. */
@@ -20,14 +25,19 @@ function keep(command, name) {
   const text = execFileSync(program, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 26 });
   const result = JSON.parse(text);
   mkdirSync(folder, { recursive: true });
-  writeFileSync(path.join(folder, `${name(result)}.json`), `${JSON.stringify(result, null, 1)}\n`);
+  const file = path.join(folder, `${name}.json`);
+  if (values.part !== '') {
+    const fresh = new Map(result.rows.map((row) => [row.section, row]));
+    result.rows = JSON.parse(readFileSync(file, 'utf8')).rows.map((row) => fresh.get(row.section) ?? row);
+  }
+  writeFileSync(file, `${JSON.stringify(result, null, 1)}\n`);
 }
 
-const measure = ['node', 'scripts/attach/measure.mjs'];
+const measure = ['node', 'scripts/attach/measure.mjs', values.part];
 if (values.here || values.kernel.length > 0) build();
-if (values.here) keep(measure, () => 'host');
+if (values.here) keep(measure, 'host');
 for (const kernel of values.kernel) {
-  keep(['nice', 'node', 'scripts/vm/run.mjs', '--kernel', kernel, '--timeout', '1800', '--', ...measure], () => kernel);
+  keep(['node', 'scripts/vm/run.mjs', '--kernel', kernel, '--timeout', '1800', '--', ...measure], kernel);
 }
 
 const versionOrder = (a, b) => a.release.localeCompare(b.release, 'en', { numeric: true });

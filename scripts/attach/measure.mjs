@@ -40,7 +40,7 @@ function openFixture(name) {
   const spec = openObject(readFileSync(new URL(`../../fixtures/attach/${name}.bpf.o`, import.meta.url)), { name });
   if (process.arch === 'arm64') {
     for (const program of spec.programs) {
-      program.attachTo = program.attachTo?.replace('__x64_', '__arm64_').replace('ld-linux-x86-64.so.2', 'ld-linux-aarch64.so.1') ?? null;
+      program.attachTo = program.attachTo?.replace('__x64_', '__arm64_') ?? null;
     }
   }
   return spec;
@@ -62,10 +62,10 @@ function fixtureOf(pattern) {
 const load = (spec, programs, more = {}) => loadCollection(kernel, spec, { programs, variables: { wanted_pid: process.pid }, ...more });
 
 /** A socket filter to be run by a test run, and what freplace replaces. */
-const withHelper = (use) => {
+const withHelper = async (use) => {
   const helper = load(specs.get('tracing'), ['replace_here']);
   try {
-    return use(helper.program('replace_here'));
+    return await use(helper.program('replace_here'));
   } finally {
     helper.close();
   }
@@ -172,8 +172,6 @@ const ways = new Map(
     action: { none: 'the library has no function for actions of traffic control' },
     'netkit/primary': netkit('rawkit'),
     'netkit/peer': netkit('rawkat'),
-    'usdt+': { trigger: () => triggers.exec() },
-    'usdt.s+': { trigger: () => triggers.exec() },
     ...Object.fromEntries(
       ['raw_tracepoint.w+', 'raw_tp.w+'].map((pattern) => [
         pattern,
@@ -297,7 +295,7 @@ async function attempt(row, { spec, program: { name } }, way) {
     row.attached = true;
     const fired = () => collection.variable('fired').get();
     const before = fired();
-    way.trigger(collection, link, way.helper);
+    await way.trigger(collection, link, way.helper);
     // Packets may take a moment.
     for (let i = 0; i < 20 && fired() === before; i++) await new Promise((resolve) => setTimeout(resolve, 10));
     if (fired() === before) return { ...row, why: 'what should fire it was done, and it did not' };
@@ -307,7 +305,7 @@ async function attempt(row, { spec, program: { name } }, way) {
     link = null;
     await new Promise((resolve) => setTimeout(resolve, 20));
     const closed = fired();
-    way.trigger(collection, {}, way.helper);
+    await way.trigger(collection, {}, way.helper);
     await new Promise((resolve) => setTimeout(resolve, 20));
     return fired() === closed ? row : { ...row, why: 'it still ran after its link was closed' };
   } catch (error) {

@@ -1,3 +1,5 @@
+import { printable } from './bytes/printable.ts';
+
 /** Where an error happened: a file, section, symbol, instruction, structure, field... as far as known. */
 export type ErrorPlace = Readonly<Record<string, string | number | bigint>>;
 
@@ -58,12 +60,6 @@ function errorMessage(parts: ErrorParts): string {
   if (parts.why !== undefined) message += `: ${parts.why}`;
   if (parts.next !== undefined) message += `${parts.why === undefined ? ':' : ';'} ${parts.next}`;
   return message;
-}
-
-/** Escapes control characters: names come out of files that anybody may have written. */
-function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 /** Malformed bytes: an ELF, BTF or other structure that says something impossible. */

@@ -4,7 +4,7 @@ import { coreKindName } from '../btf/core/kinds.ts';
 import { formatSpec, parseSpec } from '../btf/core/spec.ts';
 import { Types } from '../btf/core/types.ts';
 import { linesOf } from '../btf/index.ts';
-import { printable } from './printable.ts';
+import { printable } from '../bytes/printable.ts';
 
 /** A program's own instructions as text: C lines above the instructions they became, maps and fields beside them. */
 export function programText(spec: ObjectSpec, program: ProgramSpec): string {

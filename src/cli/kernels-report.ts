@@ -4,7 +4,7 @@ import { checkKernels, offlineKernel, openObject, type KernelsReport, type Offli
 import { Btf } from '../btf/index.ts';
 import { RawbpfError } from '../error.ts';
 import { readFile } from './read-input.ts';
-import { printable } from './printable.ts';
+import { printable } from '../bytes/printable.ts';
 import { table } from './table.ts';
 
 /** What objects would meet on the kernels whose BTF files lie in a folder. */

@@ -3,7 +3,7 @@ import { didYouMean } from '../bytes/suggest.ts';
 import { RawbpfError, UsageError } from '../error.ts';
 import type { Command, CommandContext } from './command.ts';
 import { commandHelp, programHelp } from './help.ts';
-import { printable, printableLines } from './printable.ts';
+import { printable, printableLines } from '../bytes/printable.ts';
 
 /** Commands by name, each loaded only when it is used: `rawbpf list` needs no FFI. */
 const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([

@@ -1,4 +1,4 @@
-import { printable } from './printable.ts';
+import { printable } from '../bytes/printable.ts';
 
 /** Cells in columns, numbers to the right; control characters are escaped. */
 export function table(head: readonly string[], rows: readonly (readonly (string | number | bigint | null)[])[]): string {

@@ -2,7 +2,7 @@ import type { Collection } from '../bpf/collection/collection.ts';
 import { attachProgram } from '../bpf/link/attach.ts';
 import { RawbpfError, UnsupportedError } from '../error.ts';
 import { Alternatives } from './alternatives.ts';
-import { safeName } from './safe-name.ts';
+import { printable } from '../bytes/printable.ts';
 import type { Gadget } from './gadget.ts';
 
 /** What gadget.yaml says instead of a target to leave a program alone. */
@@ -54,7 +54,7 @@ export function attachPrograms(gadget: Gadget, collection: Collection, plan: Att
 function attachError(gadget: Gadget, program: string, error: RawbpfError): UnsupportedError {
   return new UnsupportedError({
     code: 'E_GADGET_ATTACH',
-    what: `program ${safeName(program)} of the gadget ${gadget.name} cannot be attached`,
+    what: `program ${printable(program)} of the gadget ${gadget.name} cannot be attached`,
     why: error.message,
     next: '--skip-unsupported goes on without such programs',
     cause: error,

@@ -1,4 +1,4 @@
-import { safeName } from './safe-name.ts';
+import { printable } from '../bytes/printable.ts';
 import type { Btf } from '../btf/btf.ts';
 import { BTF_KIND, BTF_LINKAGE } from '../btf/types.ts';
 import { resolveType } from '../btf/value/resolve.ts';
@@ -164,7 +164,7 @@ function readTracer(spec: ObjectSpec, draft: Draft, rest: string, marker: string
   if (mapSpec.type !== BPF_MAP_TYPE_RINGBUF && mapSpec.type !== BPF_MAP_TYPE_PERF_EVENT_ARRAY) {
     throw new FormatError({
       code: 'E_GADGET_MAP',
-      what: `tracer ${safeName(name)} writes to a map that is no buffer`,
+      what: `tracer ${printable(name)} writes to a map that is no buffer`,
       where: { object: spec.name, map, type: mapSpec.type },
       next: 'declare it with GADGET_TRACER_MAP(name, size)',
     });
@@ -196,7 +196,7 @@ function readMapIterator(spec: ObjectSpec, draft: Draft, rest: string, marker: s
   if (mapSpec.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_HASH && mapSpec.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_LRU_HASH) {
     throw new FormatError({
       code: 'E_GADGET_MAP',
-      what: `map iterator ${safeName(name)} needs a hash map`,
+      what: `map iterator ${printable(name)} needs a hash map`,
       where: { object: spec.name, map, type: mapSpec.type },
     });
   }
@@ -204,7 +204,7 @@ function readMapIterator(spec: ObjectSpec, draft: Draft, rest: string, marker: s
   if (!isStruct(mapSpec.keyTypeId) || !isStruct(mapSpec.valueTypeId)) {
     throw new FormatError({
       code: 'E_GADGET_MAP',
-      what: `map iterator ${safeName(name)} needs a map whose key and value are structs`,
+      what: `map iterator ${printable(name)} needs a map whose key and value are structs`,
       where: { object: spec.name, map },
       next: 'declare them with __type(key, struct ...) and __type(value, struct ...)',
     });
@@ -229,7 +229,7 @@ function readParam(spec: ObjectSpec, draft: Draft, rest: string, marker: string)
   if (map?.origin !== 'rodata' || map.data === null) {
     throw new FormatError({
       code: 'E_GADGET_PARAM',
-      what: `parameter ${safeName(rest)} is no constant`,
+      what: `parameter ${printable(rest)} is no constant`,
       where: { object: spec.name, variable: rest, section: variable.map },
       why: 'a value set before loading would not be seen by the verifier',
       next: 'declare it const volatile',
@@ -316,10 +316,10 @@ function missing(
   names: readonly string[],
   advice: string,
 ): FormatError {
-  const next = [safeName(didYouMean(name, names)), advice].filter((part) => part !== '').join(' ');
+  const next = [printable(didYouMean(name, names)), advice].filter((part) => part !== '').join(' ');
   return new FormatError({
     code,
-    what: `the gadget names a ${kind} that is not there: ${safeName(name)}`,
+    what: `the gadget names a ${kind} that is not there: ${printable(name)}`,
     where: { object: spec.name, declaration: marker },
     ...(next === '' ? {} : { next }),
   });

@@ -7,7 +7,7 @@ import type { Field } from './field.ts';
 import { flattenStruct } from './flatten.ts';
 import type { KernelStacks } from './kernel-stacks.ts';
 import { EventRecord } from './record.ts';
-import { safeName } from './safe-name.ts';
+import { printable } from '../bytes/printable.ts';
 import { maxFields, SourceBuilder, type SourceAnnotations } from './source-builder.ts';
 import { applySpecials } from './special/registry.ts';
 import { objectReader, type EventObject } from './tree.ts';
@@ -75,7 +75,7 @@ export class DataSource {
   field(name: string): Field {
     const field = this.find(name);
     if (field !== null) return field;
-    const hint = safeName(
+    const hint = printable(
       didYouMean(
         name,
         this.fields.map((candidate) => candidate.name),
@@ -83,7 +83,7 @@ export class DataSource {
     );
     throw new UsageError({
       code: 'E_FIELD',
-      what: `there is no field ${safeName(name)}`,
+      what: `there is no field ${printable(name)}`,
       where: { 'data source': this.name },
       next:
         hint === ''

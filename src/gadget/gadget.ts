@@ -6,7 +6,7 @@ import { buildDataSource, type DataSource, type SourceKind } from './data-source
 import { KernelStacks } from './kernel-stacks.ts';
 import { noMetadata, type GadgetMetadata } from './metadata.ts';
 import { GadgetParams } from './params.ts';
-import { safeName } from './safe-name.ts';
+import { printable } from '../bytes/printable.ts';
 
 /** What {@link openGadget} opens. */
 export interface GadgetParts {
@@ -45,7 +45,7 @@ interface SourceTypes {
  */
 export function openGadget(parts: GadgetParts): Gadget {
   // Names of the object's are part of what is told.
-  const notice = (message: string): void => parts.notice?.(safeName(message));
+  const notice = (message: string): void => parts.notice?.(printable(message));
   const spec =
     parts.object instanceof Uint8Array ? openObject(parts.object, parts.name === undefined ? {} : { name: parts.name }) : parts.object;
   const contract = discoverGadget(spec);

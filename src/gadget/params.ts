@@ -5,7 +5,7 @@ import { didYouMean } from '../bytes/suggest.ts';
 import { FormatError, UsageError } from '../error.ts';
 import type { GadgetContract } from './contract.ts';
 import type { GadgetMetadata } from './metadata.ts';
-import { safeName } from './safe-name.ts';
+import { printable } from '../bytes/printable.ts';
 import { makeParamCodec, type ParamCodec } from './param-codec.ts';
 
 /** A value for a parameter: text as on a command line, or a value of the parameter's own type. */
@@ -116,7 +116,7 @@ export class GadgetParams {
       if (known.param.isMandatory) {
         throw new UsageError({
           code: 'E_PARAM',
-          what: `--${safeName(key)} must be given`,
+          what: `--${printable(key)} must be given`,
           why: known.param.description || `it sets ${known.param.variable}`,
         });
       }
@@ -128,10 +128,10 @@ export class GadgetParams {
   }
 
   #unknown(key: string): UsageError {
-    const hint = safeName(didYouMean(key, this.#known.keys()));
-    const all = [...this.#known.keys()].map((known) => `--${safeName(known)}`).join(', ');
+    const hint = printable(didYouMean(key, this.#known.keys()));
+    const all = [...this.#known.keys()].map((known) => `--${printable(known)}`).join(', ');
     const next = hint !== '' ? hint : all === '' ? 'this gadget has no parameters' : `it has ${all}`;
-    return new UsageError({ code: 'E_PARAM', what: `the gadget has no parameter --${safeName(key)}`, next });
+    return new UsageError({ code: 'E_PARAM', what: `the gadget has no parameter --${printable(key)}`, next });
   }
 
   #add(spec: ObjectSpec, contract: GadgetContract, metadata: GadgetMetadata, variable: VariableSpec): void {
@@ -141,7 +141,7 @@ export class GadgetParams {
     if (codec === null || data === null || variable.offset + variable.size > data.length || codec.size !== variable.size) {
       throw new FormatError({
         code: 'E_GADGET_PARAM',
-        what: `parameter ${safeName(variable.name)} has a type that cannot be set`,
+        what: `parameter ${printable(variable.name)} has a type that cannot be set`,
         where: { object: spec.name, variable: variable.name, type: describeType(type) },
         why: 'integers, bool, floats, enums, char arrays and struct gadget_l3endpoint_t can',
       });
@@ -158,7 +158,7 @@ export class GadgetParams {
     if (other !== undefined) {
       throw new FormatError({
         code: 'E_GADGET_PARAM',
-        what: `two parameters have the flag --${safeName(key)}`,
+        what: `two parameters have the flag --${printable(key)}`,
         where: { object: spec.name, variables: `${other.param.variable} and ${variable.name}` },
       });
     }
@@ -193,7 +193,7 @@ function prepare({ param, codec, bytes }: Known, value: ParamValue): () => void 
   const fail = (why: string): never => {
     throw new UsageError({
       code: 'E_PARAM',
-      what: `bad value for --${safeName(param.key)}: ${text === '' ? 'nothing' : safeName(text)}`,
+      what: `bad value for --${printable(param.key)}: ${text === '' ? 'nothing' : printable(text)}`,
       why,
     });
   };
@@ -211,7 +211,7 @@ function checkPreset(spec: ObjectSpec, known: Known): void {
   if (typeof problem !== 'string') return;
   throw new FormatError({
     code: 'E_GADGET_PARAM',
-    what: `the defaultValue of ${safeName(known.param.variable)} in gadget.yaml does not fit: ${safeName(known.presetValue ?? '')}`,
+    what: `the defaultValue of ${printable(known.param.variable)} in gadget.yaml does not fit: ${printable(known.presetValue ?? '')}`,
     where: { object: spec.name, variable: known.param.variable },
     why: problem,
   });

@@ -15,7 +15,7 @@ import type { ParamValue } from './params.ts';
 import { kernelStackMap } from './kernel-stacks.ts';
 import { openReader, type DrainableSource } from './reader.ts';
 import type { EventRecord } from './record.ts';
-import { safeName } from './safe-name.ts';
+import { printable } from '../bytes/printable.ts';
 import { RecordList } from './record-list.ts';
 
 /** Takes events where they lie: records are lent for the time of the call. */
@@ -388,6 +388,6 @@ export class GadgetRun {
   }
 
   #notice(message: string): void {
-    this.#options.notice?.(safeName(message));
+    this.#options.notice?.(printable(message));
   }
 }

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { Writable } from 'node:stream';
 import t from 'tap';
 import { runProgram } from '../../src/cli/main.ts';
@@ -79,4 +82,19 @@ t.test('list names the gadgets', async (t) => {
     .map((line) => JSON.parse(line) as { name: string; description: string });
   t.ok(rows.some((row) => row.name === 'trace_exec' && row.description !== ''));
   t.ok(rows.some((row) => row.name === 'trace_open' && row.description !== ''));
+});
+
+t.test('types and link take -o json too', async (t) => {
+  const object = new URL('../../../gadgets/trace_exec/program.bpf.o', import.meta.url).pathname;
+  const { out } = await run('types', object, '-o', 'json');
+  const declared: { object: string; declarations: string } = JSON.parse(out);
+  t.equal(declared.object, object);
+  t.equal(declared.declarations, (await run('types', object)).out);
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-link-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const linked = path.join(folder, 'linked.o');
+  const { code, out: said } = await run('link', linked, object, '--json');
+  t.equal(code, 0);
+  t.same(JSON.parse(said), { object: linked, inputs: [object], size: statSync(linked).size });
+  t.equal((await run('link', linked, object)).out, '');
 });

@@ -1,3 +1,4 @@
+import { safeJson } from '../../bytes/printable.ts';
 import type { Btf } from '../btf.ts';
 import { describeType, type DescribedRow, type DescribedValue } from './describe.ts';
 import { chunkLength, idsToDump, type DumpTypesOptions } from './raw.ts';
@@ -17,7 +18,7 @@ export function* dumpJson(btf: Btf, options: DumpTypesOptions = {}): Generator<s
   let separator = '';
   for (const typeId of idsToDump(btf, options)) {
     const { id, kind, name, attributes, list } = describeType(table, typeId);
-    text += `${separator}{"id":${id},"kind":"${kind}","name":${JSON.stringify(name)}${fields(attributes, ',')}`;
+    text += `${separator}{"id":${id},"kind":"${kind}","name":${safeJson(JSON.stringify(name))}${fields(attributes, ',')}`;
     if (list !== null) text += `,"${list.name}":[${list.rows.map((row) => `{${fields(row, '')}}`).join(',')}]`;
     text += '}';
     separator = ',';
@@ -37,5 +38,5 @@ function fields(row: DescribedRow, lead: string): string {
 }
 
 function literal(value: DescribedValue): string {
-  return typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return typeof value === 'string' ? safeJson(JSON.stringify(value)) : String(value);
 }

@@ -1,3 +1,4 @@
+import { printable } from '../../bytes/printable.ts';
 import type { Btf } from '../btf.ts';
 import { describeType, shownKind, shownName, type DescribedRow, type DescribedType } from './describe.ts';
 import { TypeTable } from './table.ts';
@@ -65,10 +66,4 @@ function rawRow(row: DescribedRow, suffix: string): string {
 function variableOf(table: TypeTable, row: DescribedRow): string {
   const id = Number(row[0]?.[1] ?? 0);
   return id < table.count ? ` (${shownKind(table.kind(id))} '${printable(shownName(table, id))}')` : '';
-}
-
-/** Escapes what a terminal would act on. */
-function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }

@@ -7,7 +7,7 @@ import { RawbpfError } from '../../error.ts';
 import { commonOptions, outputOption, type Command } from '../command.ts';
 import { jsonText } from '../json-text.ts';
 import { parseOptions, usage, type ParsedOptions } from '../options.ts';
-import { printable, printableLines } from '../printable.ts';
+import { printable, printableLines } from '../../bytes/printable.ts';
 import { holdsEverywhere, kernelsReport, kernelsText } from '../kernels-report.ts';
 import { readBtf, readFile } from '../read-input.ts';
 import { table } from '../table.ts';

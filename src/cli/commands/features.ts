@@ -2,7 +2,7 @@ import { Kernel, kernelFeatures, type FeatureReport } from '../../bpf/index.ts';
 import { commonOptions, outputOption, type Command } from '../command.ts';
 import { jsonText } from '../json-text.ts';
 import { parseOptions, usage } from '../options.ts';
-import { printable } from '../printable.ts';
+import { printable } from '../../bytes/printable.ts';
 
 const formats = ['columns', 'json', 'jsonpretty'] as const;
 const options = [outputOption(formats), { name: 'helpers', help: 'also try every helper with every program type: some 6,000 loads' }];

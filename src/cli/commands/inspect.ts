@@ -5,7 +5,7 @@ import { commonOptions, outputOption, type Command } from '../command.ts';
 import { inspection, type Inspection } from '../inspection.ts';
 import { jsonText } from '../json-text.ts';
 import { parseOptions, usage } from '../options.ts';
-import { printable } from '../printable.ts';
+import { printable } from '../../bytes/printable.ts';
 import { readFile } from '../read-input.ts';
 import { table } from '../table.ts';
 

@@ -4,7 +4,7 @@ import { commonOptions, outputOption, type Command } from '../command.ts';
 import { builtinGadgets, findGadget } from '../gadget-files.ts';
 import { jsonText } from '../json-text.ts';
 import { parseOptions, usage } from '../options.ts';
-import { printable } from '../printable.ts';
+import { printable } from '../../bytes/printable.ts';
 
 const formats = ['columns', 'json'] as const;
 const options = [outputOption(formats)];

@@ -10,7 +10,7 @@ import { findGadget, type GadgetFiles } from '../gadget-files.ts';
 import { commandHelp } from '../help.ts';
 import { parseOptions, usage, type OptionSpec, type ParsedOptions } from '../options.ts';
 import { watchParents } from '../parent.ts';
-import { printable } from '../printable.ts';
+import { printable } from '../../bytes/printable.ts';
 import { readFile } from '../read-input.ts';
 
 const options: readonly OptionSpec[] = [

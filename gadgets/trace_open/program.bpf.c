@@ -14,6 +14,7 @@
 #define GADGET_NO_BUF_RESERVE
 #include <gadget/buffer.h>
 #include <gadget/common.h>
+#include <gadget/core_fixes.bpf.h>
 #include <gadget/filesystem.h>
 #include <gadget/filter.h>
 #include <gadget/macros.h>
@@ -300,6 +301,24 @@ static __always_inline void show_request(void *ctx, struct pending_open *pending
 	works_release(work);
 }
 
+// Linux 7.0 put the pointer to the name into a struct.
+struct delayed_filename___since_7_0 {
+	struct filename *__incomplete_filename;
+} __attribute__((preserve_access_index));
+
+struct io_open___since_7_0 {
+	struct delayed_filename___since_7_0 filename;
+} __attribute__((preserve_access_index));
+
+static __always_inline const char *name_of(struct io_open *op)
+{
+	struct io_open___since_7_0 *delayed = (void *)op;
+
+	if (bpf_core_field_exists(delayed->filename.__incomplete_filename))
+		return BPF_CORE_READ(delayed, filename.__incomplete_filename, name);
+	return BPF_CORE_READ(op, filename, name);
+}
+
 // A request was taken over from the ring: its name has been copied to kernel memory.
 static __always_inline int submit(void *ctx, struct io_kiocb *req)
 {
@@ -308,10 +327,10 @@ static __always_inline int submit(void *ctx, struct io_kiocb *req)
 	struct io_open *op;
 	__u64 key = (__u64)req;
 
-	if ((opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2) || gadget_should_discard_data_current())
-		return 0;
-	// Linux 6.0.
+	// Before Linux 6.0 the tracepoint has other arguments: don't load, so that the user is told.
 	if (!bpf_core_field_exists(req->cmd))
+		bpf_core_unreachable();
+	if ((opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2) || gadget_should_discard_data_current())
 		return 0;
 	pending = new_pending_claim();
 	if (!pending) {
@@ -326,7 +345,7 @@ static __always_inline int submit(void *ctx, struct io_kiocb *req)
 	pending->mode = BPF_CORE_READ(op, how.mode);
 	pending->dirfd = BPF_CORE_READ(op, dfd);
 	pending->has_slot = BPF_CORE_READ(op, file_slot) != 0;
-	bpf_probe_read_kernel_str(pending->fname, sizeof(pending->fname), BPF_CORE_READ(op, filename, name));
+	bpf_probe_read_kernel_str(pending->fname, sizeof(pending->fname), name_of(op));
 
 	if (BPF_CORE_READ(req, flags) & (1 << REQ_F_CQE_SKIP_BIT)) {
 		// There will be no answer unless it fails: take it for done.
@@ -361,7 +380,7 @@ int uring_complete(struct bpf_raw_tracepoint_args *ctx)
 	__u64 key = (__u64)req;
 
 	if (!bpf_core_field_exists(req->cmd))
-		return 0;
+		bpf_core_unreachable();
 	pending = bpf_map_lookup_elem(&requests, &key);
 	if (!pending)
 		return 0;

@@ -1,4 +1,4 @@
-import { UnsupportedError } from '../error.ts';
+import { type RawbpfError, UnsupportedError } from '../error.ts';
 import type { ProgramSpec } from '../bpf/object/spec.ts';
 import type { Gadget } from './gadget.ts';
 
@@ -12,7 +12,7 @@ export class Alternatives {
   /** The program in use, by group. */
   readonly #chosen = new Map<string, string>();
   /** Why programs were not used, by group. */
-  readonly #refused = new Map<string, string[]>();
+  readonly #refused = new Map<string, RawbpfError[]>();
 
   constructor(gadget: Gadget) {
     this.#gadget = gadget;
@@ -26,10 +26,10 @@ export class Alternatives {
   }
 
   /** Whether a program may fail because it is one of a group; remembers why it did. */
-  refuse(program: string, error: Error): boolean {
+  refuse(program: string, error: RawbpfError): boolean {
     const group = this.#groupOf(program);
     if (group === null) return false;
-    this.#refused.get(group)?.push(`${program}: ${error.message}`);
+    this.#refused.get(group)?.push(error);
     return true;
   }
 
@@ -40,18 +40,17 @@ export class Alternatives {
 
   /** Throws UnsupportedError `E_GADGET_ATTACH` for a group of which no program can be used, unless it may have none. */
   check(skipUnsupported: boolean, notice: (message: string) => void): void {
-    for (const [group, reasons] of this.#refused) {
-      if (this.#chosen.has(group) || reasons.length === 0) continue;
-      const why = reasons.join('; ');
+    for (const [group, errors] of this.#refused) {
+      if (this.#chosen.has(group) || errors.length === 0) continue;
       if (!skipUnsupported && !group.endsWith('?')) {
         throw new UnsupportedError({
           code: 'E_GADGET_ATTACH',
           what: `none of the alternatives ${group} of the gadget ${this.#gadget.name} can be used here`,
-          why,
+          why: errors.map(({ message }) => message).join('; '),
           next: '--skip-unsupported goes on without them',
         });
       }
-      notice(`${group.replace(/\?$/, '')} is not available here: ${why}`);
+      notice(`${group.replace(/\?$/, '')}: nothing is shown on this kernel (${errors.map(({ what }) => what).join('; ')})`);
     }
   }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { release } from 'node:os';
+import { release, version } from 'node:os';
 
 /** A kernel version as LINUX_VERSION_CODE has it: (major << 16) + (minor << 8) + min(patch, 255). */
 export function versionCode(major: number, minor: number, patch = 0): number {
@@ -34,7 +34,8 @@ let cached: number | null = null;
 export function kernelVersion(): number {
   cached ??= parseKernelVersion({
     release: release(),
-    version: readText('/proc/version') ?? '',
+    // Not /proc/version: it names the compiler too, and Debian's compiler has a version of Debian's.
+    version: version(),
     signature: readText('/proc/version_signature'),
   });
   return cached;

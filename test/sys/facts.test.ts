@@ -11,21 +11,11 @@ import { diagnosePermission, type PermissionFacts } from '../../src/sys/permissi
 
 void t.test('kernel versions', async (test) => {
   const rows: readonly [release: string, version: string, signature: string | null, code: number][] = [
-    [
-      '6.1.0-18-amd64',
-      'Linux version 6.1.0-18-amd64 (debian-kernel@lists.debian.org) #1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)',
-      null,
-      versionCode(6, 1, 76),
-    ],
-    [
-      '5.4.0-42-generic',
-      'Linux version 5.4.0-42-generic (buildd@lgw01) #46-Ubuntu SMP',
-      'Ubuntu 5.4.0-42.46-generic 5.4.44',
-      versionCode(5, 4, 44),
-    ],
-    ['6.18.44', 'Linux version 6.18.44 #1 SMP', null, versionCode(6, 18, 44)],
-    ['4.19.300', 'Linux version 4.19.300', null, (4 << 16) + (19 << 8) + 255],
-    ['7.3-rc1', 'Linux version 7.3-rc1', null, versionCode(7, 3)],
+    ['6.1.0-18-amd64', '#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)', null, versionCode(6, 1, 76)],
+    ['5.4.0-42-generic', '#46-Ubuntu SMP Fri Jul 10 00:24:02 UTC 2020', 'Ubuntu 5.4.0-42.46-generic 5.4.44', versionCode(5, 4, 44)],
+    ['6.18.44', '#1 SMP PREEMPT_DYNAMIC @0', null, versionCode(6, 18, 44)],
+    ['4.19.300', '#1 SMP', null, (4 << 16) + (19 << 8) + 255],
+    ['7.3-rc1', '#1 SMP', null, versionCode(7, 3)],
     ['nonsense', '', null, 0],
   ];
   for (const [release, version, signature, code] of rows) test.equal(parseKernelVersion({ release, version, signature }), code, release);

@@ -220,8 +220,9 @@ void t.test('a record left BUSY for a second is waited for and costs little', { 
   const run = spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'inherit', producer.mapFd] });
   const said = (text: string): Promise<void> =>
     new Promise((resolve) => run.stdout?.on('data', (data: Buffer) => String(data).includes(text) && resolve()));
-  const done = said('done');
-  await said('busy');
+  const ended = new Promise<void>((resolve) => run.on('exit', () => resolve()));
+  const done = Promise.race([said('done'), ended]);
+  await Promise.race([said('busy'), ended]);
   await tick(100);
   test.equal(producer.run(2, 10, { flags: BPF_RINGBUF.BPF_RB_FORCE_WAKEUP }), 10, 'others go on behind it');
   const cpu = process.cpuUsage();

@@ -30,4 +30,38 @@ export interface EventContext {
   readonly ids: IdNames;
   /** The running kernel's enum of this name; null where there is none, or no BTF. */
   kernelEnum(name: string): BtfEnum | null;
+  /** Names of containers; without it events have no container fields. */
+  readonly containers?: ContainerNames;
+}
+
+/** A container as events show it; what is not known is an empty string. */
+export interface ContainerFields {
+  readonly runtime: {
+    /** docker, containerd, podman, cri-o, or what the cgroup's path tells. */
+    readonly runtimeName: string;
+    readonly containerName: string;
+    readonly containerId: string;
+    readonly containerPid: number;
+    readonly containerImageName: string;
+    readonly containerImageDigest: string;
+    /** RFC 3339, with nanoseconds where the runtime tells them. */
+    readonly containerStartedAt: string;
+  };
+  readonly k8s: {
+    readonly node: string;
+    readonly namespace: string;
+    readonly podName: string;
+    readonly containerName: string;
+    readonly podLabels: string;
+    readonly hostnetwork: boolean;
+    readonly owner: { readonly kind: string; readonly name: string };
+  };
+}
+
+/** Which container a namespace belonged to at a moment; never waits. */
+export interface ContainerNames {
+  /** By mount namespace inode, and the cgroup id where the event has one; `bootNs` is the event's time, null for now. Null: the host, or unknown. */
+  byMntns(inode: number, bootNs: bigint | null): ContainerFields | null;
+  /** By network namespace inode: only what is common to all containers in it. */
+  byNetns(inode: number, bootNs: bigint | null): ContainerFields | null;
 }

@@ -1,4 +1,4 @@
-export type { BootClock, EpochTime, EventContext, IdNames } from './context.ts';
+export type { BootClock, ContainerFields, ContainerNames, EpochTime, EventContext, IdNames } from './context.ts';
 export {
   discoverGadget,
   GADGET_NAMES,
@@ -13,6 +13,7 @@ export { buildDataSource, DataSource, type SourceKind, type SourceParts } from '
 export { Field, type FieldKind } from './field.ts';
 export { noMetadata, parseMetadata, type GadgetMetadata, type ParamMetadata, type ProgramMetadata } from './metadata.ts';
 export { describeParam, GadgetParams, type GadgetParam, type ParamTypeHint, type ParamValue } from './params.ts';
+export type { PartLoad, RunPart, Verdict } from './part.ts';
 export type { EventValue } from './read.ts';
 export { EventRecord } from './record.ts';
 export type { SourceAnnotations } from './source-builder.ts';

@@ -6,16 +6,19 @@ import { GADGET_NAMES } from './contract.ts';
 import { isAlternative } from './alternatives.ts';
 import type { Gadget } from './gadget.ts';
 
-/** The object as it is loaded: maps sized by their variables, and what the ring buffer path never uses made small. */
-export function specToLoad(gadget: Gadget, kernel: Kernel): ObjectSpec {
+/** The object as it is loaded: maps sized by their variables and as `valueSizes` say, and what the ring buffer path never uses made small. */
+export function specToLoad(gadget: Gadget, kernel: Kernel, valueSizes: Readonly<Record<string, number>> = {}): ObjectSpec {
   const { spec } = gadget;
   const maps = spec.maps.map((map) => {
     if (map.name === GADGET_NAMES.heapMap && heapIsUnused(spec, gadget, kernel)) {
       // The path that uses it is cut off by the verifier, and without its BTF types the size is free.
       return { ...map, valueSize: 8, keyTypeId: 0, valueTypeId: 0 };
     }
-    const size = sizeFromVariable(spec, map);
-    return size === null ? map : { ...map, maxEntries: size };
+    const entries = sizeFromVariable(spec, map);
+    const sized = entries === null ? map : { ...map, maxEntries: entries };
+    const valueSize = valueSizes[map.name];
+    // BTF types would contradict another size.
+    return valueSize === undefined || valueSize === sized.valueSize ? sized : { ...sized, valueSize, keyTypeId: 0, valueTypeId: 0 };
   });
   // Alternatives are declared as SEC("?...") so that other loaders leave them alone.
   const programs = spec.programs.map((program) => (isAlternative(gadget, program) ? { ...program, autoload: true } : program));

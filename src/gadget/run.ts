@@ -1,6 +1,7 @@
 import { loadCollection } from '../bpf/collection/load.ts';
 import type { Collection } from '../bpf/collection/collection.ts';
 import type { UnsafeVisitor } from '../bpf/events/event-source.ts';
+import type { BpfMap } from '../bpf/map/map.ts';
 import { namedMap } from '../bpf/collection/options.ts';
 import { Kernel } from '../bpf/kernel/kernel.ts';
 import { UsageError } from '../error.ts';
@@ -16,6 +17,7 @@ import { kernelStackMap } from './kernel-stacks.ts';
 import { openReader, type DrainableSource } from './reader.ts';
 import type { EventRecord } from './record.ts';
 import { printable } from '../bytes/printable.ts';
+import type { PartLoad, RunPart } from './part.ts';
 import { RecordList } from './record-list.ts';
 
 /** Takes events where they lie: records are lent for the time of the call. */
@@ -46,6 +48,8 @@ export interface RunOptions extends FetchOptions {
   readonly intervalMs?: number;
   /** How often those are made; 0 for without end. */
   readonly fetchCount?: number;
+  /** What of the machine the run is joined with, asked in this order. The run closes them when it ends. */
+  readonly parts?: readonly RunPart[];
   readonly notice?: (message: string) => void;
 }
 
@@ -93,6 +97,8 @@ export class GadgetRun {
   #collection: Collection | null = null;
   #tracers: Tracer[] = [];
   #batches: BatchSource[] = [];
+  /** Programs that parts attach. */
+  readonly #ofParts = new Set<string>();
   #losses: LossCounter | null = null;
   #received = 0;
   #delivered = 0;
@@ -160,6 +166,7 @@ export class GadgetRun {
   stop(): void {
     if (this.#state === 'new') {
       this.#state = 'ended';
+      for (const part of this.#options.parts ?? []) part.close();
       this.#resolve({ reason: 'stopped', counters: this.counters });
     } else this.#end('stopped');
   }
@@ -180,7 +187,13 @@ export class GadgetRun {
   #load(): void {
     const { gadget } = this;
     gadget.params.apply(this.#options.params);
-    this.#collection = loadCollection(this.#kernel, specToLoad(gadget, this.#kernel), {
+    const loads = (this.#options.parts ?? []).map((part): PartLoad => part.prepare?.(gadget, this.#kernel) ?? {});
+    for (const { attaches } of loads) for (const name of attaches ?? []) this.#ofParts.add(name);
+    const valueSizes = Object.assign({}, ...loads.map((load) => load.valueSizes ?? {})) as Readonly<Record<string, number>>;
+    this.#collection = loadCollection(this.#kernel, specToLoad(gadget, this.#kernel, valueSizes), {
+      replaceMaps: Object.assign({}, ...loads.map((load) => load.maps ?? {})) as Readonly<Record<string, BpfMap>>,
+      variables: Object.assign({}, ...loads.map((load) => load.variables ?? {})) as Readonly<Record<string, unknown>>,
+      extraBtfs: loads.flatMap((load) => load.targetBtfs ?? []),
       tracerMaps: gadget.contract.bufferMaps,
       skipUnsupported: this.#options.skipUnsupported === true,
       optional: (program) => isAlternative(gadget, program),
@@ -232,11 +245,12 @@ export class GadgetRun {
     const collection = this.#loaded();
     const { skipUnsupported } = this.#options;
     const iterated = new Set(this.gadget.contract.iterators.flatMap(({ programs }) => programs));
-    const attached = attachPrograms(this.gadget, collection, {
+    let attached = attachPrograms(this.gadget, collection, {
       skipUnsupported: skipUnsupported === true,
-      except: iterated,
+      except: new Set([...iterated, ...this.#ofParts]),
       notice: (message) => this.#notice(message),
     });
+    for (const part of this.#options.parts ?? []) attached += part.attach?.(collection, (link) => collection.addLink(link)) ?? 0;
     this.#openBatches(collection);
     if (attached > 0 || this.#batches.some(({ source }) => source.kind === 'iterator')) return;
     throw new UsageError({
@@ -362,6 +376,7 @@ export class GadgetRun {
     }
     this.gadget.stacks.bind(null);
     attempt(() => this.#collection?.close());
+    for (const part of this.#options.parts ?? []) attempt(() => part.close());
     if (this.#options.kernel === undefined) attempt(() => this.#kernel.close());
     this.#collection = null;
     this.#batches = [];

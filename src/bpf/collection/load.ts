@@ -1,3 +1,4 @@
+import type { Btf } from '../../btf/btf.ts';
 import { RawbpfError, UnsupportedError } from '../../error.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { BpfMap } from '../map/map.ts';
@@ -41,7 +42,7 @@ import { StructOps } from './struct-ops.ts';
 export function loadCollection(kernel: Kernel, spec: ObjectSpec, options: LoadOptions = {}): Collection {
   checkByteOrder(spec);
   const prepared = prepareSpec(spec, options);
-  const session = openSession(kernel, prepared);
+  const session = openSession(kernel, prepared, undefined, options.extraBtfs);
   if (session.error !== null) throw session.error;
   const { linked, skipped } = linkAll(kernel, session, options);
   return undoOnError((undo) => {
@@ -76,8 +77,16 @@ export function checkByteOrder(spec: ObjectSpec): void {
 }
 
 /** Links for the running kernel; the .kconfig map's contents are put into the spec. */
-export function openSession(kernel: Kernel, spec: ObjectSpec, programs?: ObjectSpec['programs']): LinkSession {
-  const session = new LinkSession(spec, kernel.target(), { pageSize: kernel.pageSize, ...(programs === undefined ? {} : { programs }) });
+export function openSession(
+  kernel: Kernel,
+  spec: ObjectSpec,
+  programs?: ObjectSpec['programs'],
+  extraBtfs: readonly Btf[] = [],
+): LinkSession {
+  const session = new LinkSession(spec, kernel.target(extraBtfs), {
+    pageSize: kernel.pageSize,
+    ...(programs === undefined ? {} : { programs }),
+  });
   const kconfig = spec.maps.find(({ origin }) => origin === 'kconfig');
   if (kconfig !== undefined && session.kconfig !== null) kconfig.data = session.kconfig;
   return session;

@@ -10,6 +10,8 @@ import type { BpfProgram } from '../program/program.ts';
 export interface LoadOptions {
   /** Maps to use instead of making the object's own; they stay the caller's. Their shapes have to agree. */
   readonly replaceMaps?: Readonly<Record<string, BpfMap>>;
+  /** BTFs whose types CO-RE prefers to the kernel's, in this load only. */
+  readonly extraBtfs?: readonly Btf[];
   /** max_entries of maps. */
   readonly mapSizes?: Readonly<Record<string, number>>;
   /**

@@ -148,8 +148,9 @@ export class Kernel {
     return choice === 'auto' ? this.has('ringbuf') : choice === 'ringbuf';
   }
 
-  /** What the linker needs to know. */
-  target(): TargetKernel {
+  /** What the linker needs to know; with more BTFs for one load where they are given. */
+  target(extraBtfs: readonly Btf[] = []): TargetKernel {
+    if (extraBtfs.length > 0) return makeTarget(this, [...extraBtfs, ...(this.#options.extraBtfs ?? [])]);
     this.#target ??= makeTarget(this, this.#options.extraBtfs ?? []);
     return this.#target;
   }

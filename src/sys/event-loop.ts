@@ -25,11 +25,6 @@ export interface Pollable {
 
 /** How long something stuck waits for its next look; a wake-up usually comes first. */
 const stuckMs = 20;
-/**
- * With processors overcommitted and many producers, a full ring was seen that no wake-up told of: memory is also looked at this
- * often. A look reads two words; a ring that fills up is never asleep for longer.
- */
-const lookMs = 25;
 /** After this long the sources that have not had their turn wait for the next round. */
 const serveMs = 16;
 /** Without a watch (node:ffi, Bun, a worker thread) memory is looked at by timer: at once while busy, backing off to this. */
@@ -182,7 +177,7 @@ export class EventLoop {
     if (this.#watch === null) {
       this.#idleMs = busy.length > 0 ? 1 : Math.min(this.#idleMs * 2, maxIdleMs);
       delay = Math.min(delay, this.#idleMs);
-    } else if (this.#sources.size > 0) delay = Math.min(delay, lookMs);
+    }
     if (delay !== Infinity) this.#later(delay);
   }
 

@@ -161,11 +161,17 @@ export class RingbufReader extends EventSource implements Pollable {
     this.#halted = false;
     try {
       drain: for (;;) {
+        // The kernel wakes us only for a record at the published position (bpf_ringbuf_commit), so "nothing more" counts
+        // only when it was read after the last publication; here all that was read has been published.
         const end = acquire ? Atomics.load(words, 0) : (words[0] as number);
-        while (low !== end) {
+        if (low === end) {
+          result = 'idle';
+          break;
+        }
+        do {
           const offset = start + (low & mask);
           const header = acquire ? Atomics.load(words, offset >>> 2) : (words[offset >>> 2] as number);
-          // BUSY: a producer is still writing. The last look at the header must come after the position was published.
+          // BUSY: a producer is still writing. The last look at the header, too, must come after the publication.
           if (header < 0) {
             if (ahead !== 0) break;
             result = 'stuck';
@@ -191,13 +197,8 @@ export class RingbufReader extends EventSource implements Pollable {
             ahead = bytes = 0;
             if (performance.now() >= deadline) break drain;
           }
-        }
-        if (ahead === 0) {
-          result = 'idle';
-          break;
-        }
-        // The kernel wakes us only for a record at the published position (bpf_ringbuf_commit): publish, then look again.
-        this.#publish(ahead);
+        } while (low !== end);
+        if (ahead !== 0) this.#publish(ahead);
         ahead = bytes = 0;
       }
     } finally {

@@ -76,6 +76,23 @@ void t.test('a BUSY record is waited for, with the position at it', async (test)
   reader.close();
 });
 
+void t.test('a record that comes while the position is published in mid-turn is not slept through', (test) => {
+  const ring = new FakeRing(size);
+  // 128 records of 64 bytes are an eighth of the ring: the position is published right at the end of what was there.
+  const reader = new RingbufReader(ring.sys, 5, size);
+  let seen = 0;
+  reader.startUnsafe(() => {
+    // Committed while the published position is still behind it, so that the kernel wakes nobody.
+    if (++seen === 128) ring.output(128, 56);
+  });
+  for (let i = 0; i < 128; i++) ring.output(i, 56);
+  test.equal(reader.turn(), 'idle');
+  test.equal(seen, 129);
+  test.equal(reader.pendingBytes, 0, 'idle is said of an empty ring only');
+  reader.close();
+  test.end();
+});
+
 void t.test('records of no bytes and of the greatest length', async (test) => {
   const ring = new FakeRing(size);
   const reader = new RingbufReader(ring.sys, 5, size);

@@ -64,6 +64,30 @@ static __always_inline bool gadget_syscall_is_compat(void)
 }
 
 /**
+ * The number of the current call, of the ABI that it was made in; of x32 without its mark. One read.
+ *
+ * @regs the registers at sys_enter or at sys_exit
+ */
+static __always_inline __u32 gadget_syscall_number(void *regs)
+{
+	if (gadget_arch_is_x86())
+		return BPF_CORE_READ((struct pt_regs___gadget_x86 *)regs, orig_ax) & ~__GADGET_X32_SYSCALL_BIT;
+	return BPF_CORE_READ((struct pt_regs___gadget_arm64 *)regs, syscallno);
+}
+
+/**
+ * Whether a number means one call, which has a number of its own in each ABI; -1 where it is not there.
+ *
+ * @compat what gadget_syscall_is_compat() said
+ */
+static __always_inline bool gadget_syscall_is(__u32 nr, bool compat, __u32 x86_64, __u32 i386, __u32 arm64, __u32 arm)
+{
+	if (gadget_arch_is_x86())
+		return nr == (compat ? i386 : x86_64);
+	return nr == (compat ? arm : arm64);
+}
+
+/**
  * An argument of the current call. One read.
  *
  * @regs the registers at sys_enter or at sys_exit: both still hold what the program gave

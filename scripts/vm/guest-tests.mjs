@@ -52,6 +52,10 @@ const deeds = {
     act: () => spawnSync('/bin/cat', ['/tmp/rawbpf-deed']),
     seen: (event) => JSON.stringify(event).includes('/tmp/rawbpf-deed'),
   },
+  trace_signal: {
+    act: () => spawnSync('/bin/sh', ['-c', 'kill -s USR2 $$']),
+    seen: (event) => event.sig === 'SIGUSR2' && event.tpid === event.proc.pid,
+  },
 };
 
 /** Runs a gadget and does its deed five times: all five have to be told, once each. */

@@ -56,6 +56,10 @@ const deeds = {
     act: () => spawnSync('/bin/sh', ['-c', 'kill -s USR2 $$']),
     seen: (event) => event.sig === 'SIGUSR2' && event.tpid === event.proc.pid,
   },
+  trace_tcp: {
+    act: () => spawnSync('/bin/bash', ['-c', 'exec 3<>/dev/tcp/127.0.0.1/7']),
+    seen: (event) => event.error === 'ECONNREFUSED' && event.dst.port === 7,
+  },
 };
 
 /** Runs a gadget and does its deed five times: all five have to be told, once each. */

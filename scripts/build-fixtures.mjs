@@ -17,6 +17,7 @@ const table = [
   { output: 'fixtures/tour.bpfeb.o', source: 'fixtures/src/tour.bpf.c', target: 'bpfeb', flags: [] },
   { output: 'fixtures/nobtf.bpf.o', source: 'fixtures/src/nobtf.bpf.c', target: 'bpf', flags: ['-g0'] },
   { output: 'fixtures/runtime.bpf.o', source: 'fixtures/src/runtime.bpf.c', target: 'bpf', flags: ['-Wno-missing-declarations'] },
+  { output: 'fixtures/kinds.bpf.o', source: 'fixtures/src/kinds.bpf.c', target: 'bpf', flags: [] },
   { output: 'fixtures/core/cases.bpf.o', source: 'fixtures/core/cases.bpf.c', target: 'bpf', flags: ['-w'] },
   { output: 'fixtures/core/target.o', source: 'fixtures/core/target.c', target: 'bpf', flags: ['-w'] },
   ...['maps', 'calls', 'sections', 'externs', 'legacy', 'struct_ops', 'arena', 'argctx', 'link_a', 'link_b'].map((name) => ({
@@ -38,6 +39,7 @@ const table = [
     target: 'bpf',
     flags: ['-g0', '-mcpu=v4', '-Wno-unused-command-line-argument'],
   },
+  { output: 'fixtures/btf/values.bpf.o', source: 'fixtures/btf/values.bpf.c', target: 'bpf', flags: ['-w'] },
   { output: 'fixtures/core/guarded.bpf.o', source: 'fixtures/core/guarded.bpf.c', target: 'bpf', flags: ['-w'] },
   { output: 'fixtures/core/kernel-old.o', source: 'fixtures/core/kernel.c', target: 'bpf', flags: [] },
   { output: 'fixtures/core/kernel-new.o', source: 'fixtures/core/kernel.c', target: 'bpf', flags: ['-DNEW'] },

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-const AT_PAGESZ = 6;
+const AT_PAGESZ = 6n;
 let cached = 0;
 
 /** The size of a page in bytes: 4096, on some arm64 kernels 16384 or 65536 (AT_PAGESZ of the auxiliary vector). */
@@ -11,12 +11,18 @@ export function pageSize(): number {
 
 function readPageSize(): number {
   try {
-    const auxv = readFileSync('/proc/self/auxv');
-    for (let at = 0; at + 16 <= auxv.length; at += 16) {
-      if (auxv.readBigUInt64LE(at) === BigInt(AT_PAGESZ)) return Number(auxv.readBigUInt64LE(at + 8));
-    }
+    return parsePageSize(readFileSync('/proc/self/auxv')) ?? 4096;
   } catch {
     // No /proc: the usual size.
+    return 4096;
   }
-  return 4096;
+}
+
+/** The page size in an auxiliary vector (pairs of 64-bit words, include/uapi/linux/auxvec.h); null where it has none. */
+export function parsePageSize(auxv: Uint8Array): number | null {
+  const view = new DataView(auxv.buffer, auxv.byteOffset, auxv.byteLength);
+  for (let at = 0; at + 16 <= auxv.length; at += 16) {
+    if (view.getBigUint64(at, true) === AT_PAGESZ) return Number(view.getBigUint64(at + 8, true));
+  }
+  return null;
 }

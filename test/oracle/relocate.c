@@ -8,7 +8,7 @@
  *   relocate [OPTIONS] OBJECT...
  *     --btf FILE      CO-RE target (btf_custom_path) instead of the running kernel's BTF
  *     --kconfig TEXT  kconfig lines, before those of the running kernel
- *     --load          load programs into the kernel; without it they are captured only, and always "load"
+ *     --load          load programs into the kernel, and tell their tags; without it they are captured only, and always "load"
  *     --fake-maps     let maps that the kernel refuses seem created
  *     --all           set autoload for every program, those of `?` sections too
  *     --alone         where the object fails as a whole, try each program alone
@@ -76,6 +76,8 @@ struct capture {
 	bool module_fds;
 	__u32 func_rec, func_cnt, line_rec, line_cnt;
 	void *func, *line;
+	bool tagged;
+	__u8 tag[BPF_TAG_SIZE];
 };
 
 static struct bpf_object *current;
@@ -153,6 +155,21 @@ static bool is_fake(__u32 fd)
 long __real_syscall(long nr, ...);
 long __wrap_syscall(long nr, long a, long b, long c, long d, long e, long f);
 
+/* The kernel's hash of a loaded program. */
+static bool read_tag(int fd, __u8 *tag)
+{
+	struct bpf_prog_info info = {};
+	union bpf_attr attr = {};
+
+	attr.info.bpf_fd = fd;
+	attr.info.info = (__u64)(uintptr_t)&info;
+	attr.info.info_len = sizeof(info);
+	if (__real_syscall(__NR_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof(attr)))
+		return false;
+	memcpy(tag, info.tag, BPF_TAG_SIZE);
+	return true;
+}
+
 long __wrap_syscall(long nr, long a, long b, long c, long d, long e, long f)
 {
 	union bpf_attr *attr = (union bpf_attr *)b;
@@ -189,6 +206,7 @@ long __wrap_syscall(long nr, long a, long b, long c, long d, long e, long f)
 		cap->line = copy(attr->line_info, (size_t)cap->line_rec * cap->line_cnt);
 		ret = opt.load ? __real_syscall(nr, a, b, c, d, e, f) : fake_fd();
 		cap->ret = ret < 0 ? -errno : 0;
+		cap->tagged = opt.load && ret >= 0 && read_tag(ret, cap->tag);
 		return ret;
 	}
 
@@ -328,6 +346,8 @@ static void program_json(struct bpf_program *prog, const struct capture *cap)
 		printf(",\"result\":%d,\"flags\":%u,\"attachBtfId\":%u,\"fdArray\":%s", cap->ret, cap->flags, cap->attach_btf_id,
 		       cap->module_fds ? "true" : "false");
 		json_hex("insns", cap->insns, cap->insn_cnt * sizeof(struct bpf_insn));
+		if (cap->tagged)
+			json_hex("tag", cap->tag, sizeof(cap->tag));
 		if (opt.info) {
 			printf(",\"funcRecordSize\":%u,\"lineRecordSize\":%u", cap->func_rec, cap->line_rec);
 			json_hex("funcInfo", cap->func, (size_t)cap->func_rec * cap->func_cnt);

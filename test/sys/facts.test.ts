@@ -6,6 +6,7 @@ import { createBackend } from '../../src/sys/default-sys.ts';
 import { findMount, parseMountinfo } from '../../src/sys/detached-mount.ts';
 import { check, SyscallError } from '../../src/sys/errno.ts';
 import { parseKernelVersion, versionCode } from '../../src/sys/kernel-version.ts';
+import { parsePageSize } from '../../src/sys/page-size.ts';
 import { perfFlags } from '../../src/sys/perf-attr.ts';
 import { diagnosePermission, type PermissionFacts } from '../../src/sys/permission.ts';
 
@@ -19,6 +20,15 @@ void t.test('kernel versions', async (test) => {
     ['nonsense', '', null, 0],
   ];
   for (const [release, version, signature, code] of rows) test.equal(parseKernelVersion({ release, version, signature }), code, release);
+});
+
+void t.test('page size of an auxiliary vector', async (test) => {
+  const vector = (...words: bigint[]): Uint8Array => new Uint8Array(BigUint64Array.from(words).buffer);
+  for (const size of [4096n, 16384n, 65536n])
+    test.equal(parsePageSize(vector(33n, 0x7ffc0000n, 6n, size, 17n, 100n, 0n, 0n)), Number(size));
+  test.equal(parsePageSize(vector(33n, 6n, 17n, 6n, 0n, 0n)), null, 'a value is no tag');
+  test.equal(parsePageSize(new Uint8Array(0)), null);
+  test.equal(parsePageSize(new Uint8Array(15)), null);
 });
 
 void t.test('CPU lists', async (test) => {

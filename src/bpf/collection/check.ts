@@ -3,9 +3,10 @@ import { withoutFds } from '../insn/insn.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { attachProgram } from '../link/attach.ts';
 import { fitEntries } from '../map/create.ts';
+import { refusesBtf } from '../map/shape.ts';
 import { LinkSession } from '../object/link/session.ts';
 import type { LinkedProgram } from '../object/linked.ts';
-import type { ObjectSpec, ProgramSpec } from '../object/spec.ts';
+import type { MapSpec, ObjectSpec, ProgramSpec } from '../object/spec.ts';
 import type { LoadedBtf } from '../program/btf.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { BPF_ATTACH_TYPE } from '../uapi/attach-type.gen.ts';
@@ -25,6 +26,8 @@ export interface ProgramVerdict {
   readonly type: string;
   /** The kernel's name; null where the section sets none. */
   readonly attachType: string | null;
+  /** expected_attach_type of BPF_PROG_LOAD: 0 where nothing sets one, of a struct_ops program the member's index. */
+  readonly expectedAttachType: number;
   /** After subprograms are joined. */
   readonly insnCount: number;
   /** With the whole object, or alone. */
@@ -47,6 +50,15 @@ export interface MapVerdict {
   readonly valueSize: number;
   readonly maxEntries: number;
   readonly flags: number;
+  readonly numaNode: number;
+  readonly mapExtra: bigint;
+  /** Whether it is pinned under its name (LIBBPF_PIN_BY_NAME). */
+  readonly pinned: boolean;
+  /** BTF ids in the object that the kernel is told; 0 where there is none. */
+  readonly keyTypeId: number;
+  readonly valueTypeId: number;
+  /** Of a map of maps: what its inner maps are like; null where nothing says so. */
+  readonly inner: MapVerdict | null;
 }
 
 /** How an object fared on this kernel. */
@@ -102,14 +114,24 @@ function mapVerdicts(kernel: Kernel, spec: ObjectSpec): MapVerdict[] {
   const hasStructOps = spec.maps.some(({ structOps }) => structOps !== null);
   const linked = hasStructOps ? new LinkSession(spec, kernel.target(), { programs: [] }).structOps : [];
   const sizes = new Map(linked.map(({ map, valueSize }) => [map, valueSize]));
-  return spec.maps.map((map) => ({
+  return spec.maps.map((map) => ({ ...mapVerdict(kernel, map), valueSize: sizes.get(map.name) ?? map.valueSize }));
+}
+
+function mapVerdict(kernel: Kernel, map: MapSpec): MapVerdict {
+  return {
     name: map.libbpfName,
     type: nameOf(BPF_MAP_TYPE, map.type) ?? `BPF_MAP_TYPE_${map.type}`,
     keySize: map.keySize,
-    valueSize: sizes.get(map.name) ?? map.valueSize,
+    valueSize: map.valueSize,
     maxEntries: fitEntries(kernel, map.type, map.maxEntries),
     flags: map.flags,
-  }));
+    numaNode: map.numaNode,
+    mapExtra: map.mapExtra,
+    pinned: map.pinning !== 0,
+    keyTypeId: refusesBtf(map.type) ? 0 : map.keyTypeId,
+    valueTypeId: refusesBtf(map.type) ? 0 : map.valueTypeId,
+    inner: map.inner === null ? null : mapVerdict(kernel, map.inner),
+  };
 }
 
 function tryAlone(kernel: Kernel, spec: ObjectSpec, program: ProgramSpec, loadOptions: LoadOptions, options: TryOptions): ProgramVerdict {
@@ -170,12 +192,13 @@ function verdict(
   linked: LinkedProgram | null,
   outcome: Pick<ProgramVerdict, 'loaded' | 'tag' | 'attached' | 'error'>,
 ): ProgramVerdict {
-  const { expectedAttachType } = program;
+  const named = program.expectedAttachType;
   return {
     name: program.name,
     section: program.sectionName,
     type: nameOf(BPF_PROG_TYPE, program.type) ?? `BPF_PROG_TYPE_${program.type}`,
-    attachType: expectedAttachType === null ? null : (nameOf(BPF_ATTACH_TYPE, expectedAttachType) ?? String(expectedAttachType)),
+    attachType: named === null ? null : (nameOf(BPF_ATTACH_TYPE, named) ?? String(named)),
+    expectedAttachType: linked?.expectedAttachType ?? named ?? 0,
     insnCount: (linked?.insns ?? program.insns).length / 8,
     ...outcome,
     insns: linked === null ? null : withoutFds(linked.insns),

@@ -2,3 +2,4 @@ export { EventSource, type EventCounters, type RecordsOptions, type UnsafeVisito
 export { PerfReader, type PerfReaderOptions } from './perf-reader.ts';
 export { RecordCursor } from './record-cursor.ts';
 export { RingbufReader, type RingbufReaderOptions } from './ringbuf-reader.ts';
+export { UserRingbuf, type ReserveOptions, type UserRingbufSample } from './user-ringbuf.ts';

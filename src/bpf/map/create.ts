@@ -2,6 +2,7 @@ import { UsageError } from '../../error.ts';
 import type { Btf } from '../../btf/btf.ts';
 import { bpf, bpfError } from '../../sys/bpf.ts';
 import { isErrno } from '../../sys/errno.ts';
+import { ringbufSize } from '../object/map-spec.ts';
 import type { MapSpec } from '../object/spec.ts';
 import { BPF_F } from '../uapi/flags.gen.ts';
 import { BPF_MAP_TYPE } from '../uapi/map-type.gen.ts';
@@ -136,15 +137,11 @@ function perfArrayCreation(kernel: Kernel, spec: MapSpec): MapCreation {
 }
 
 /** max_entries as this kernel wants it. */
-export function fitEntries(kernel: Kernel, type: number, maxEntries: number): number {
+export function fitEntries(kernel: Pick<Kernel, 'pageSize' | 'possibleCpus'>, type: number, maxEntries: number): number {
   switch (type) {
     case BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF:
-    case BPF_MAP_TYPE.BPF_MAP_TYPE_USER_RINGBUF: {
-      if (maxEntries === 0) return maxEntries;
-      let size = kernel.pageSize;
-      while (size < maxEntries && size < 2 ** 31) size *= 2;
-      return size;
-    }
+    case BPF_MAP_TYPE.BPF_MAP_TYPE_USER_RINGBUF:
+      return ringbufSize(maxEntries, kernel.pageSize);
     case BPF_MAP_TYPE.BPF_MAP_TYPE_PERF_EVENT_ARRAY:
       return maxEntries === 0 ? kernel.possibleCpus.length : maxEntries;
     default:

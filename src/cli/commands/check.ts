@@ -102,8 +102,8 @@ function checkObject(kernel: Kernel, file: string, given: ParsedOptions): CheckR
 }
 
 function programRow(program: ProgramVerdict, withInsns: boolean): Record<string, unknown> {
-  const { name, section, type, attachType, insnCount, loaded, tag, attached } = program;
-  const row = { name, section, type, attachType, insnCount, loaded, tag, attached, error: errorOf(program.error) };
+  const { name, section, type, attachType, expectedAttachType, insnCount, loaded, tag, attached } = program;
+  const row = { name, section, type, attachType, expectedAttachType, insnCount, loaded, tag, attached, error: errorOf(program.error) };
   return withInsns ? { ...row, insns: program.insns === null ? null : toHex(withoutMapFds(program.insns)) } : row;
 }
 

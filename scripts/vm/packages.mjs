@@ -17,7 +17,8 @@ const run = (cmd, args, more = {}) =>
 
 // An apt of our own: its lists, cache and sources lie in our folder, so the system's sources stay as they are, while
 // mirrors, proxies and keys are the system's, and apt checks signatures and hashes as always.
-function privateApt(suites, options) {
+// options: cache (folder), arch, say; status: which packages count as installed ("/dev/null": none).
+export function privateApt(suites, options) {
   const dir = path.join(options.cache, 'apt', `${suites.join('+')}-${options.arch}`);
   for (const d of ['state/lists/partial', 'cache/archives/partial', 'empty']) fs.mkdirSync(path.join(dir, d), { recursive: true });
   const uris = run('apt-get', ['indextargets', '--format', '$(REPO_URI)']).split('\n');
@@ -31,7 +32,7 @@ function privateApt(suites, options) {
   fs.writeFileSync(
     path.join(dir, 'apt.conf'),
     `
-Dir::State "${dir}/state"; Dir::State::status "/dev/null"; Dir::Cache "${dir}/cache";
+Dir::State "${dir}/state"; Dir::State::status "${options.status ?? '/dev/null'}"; Dir::Cache "${dir}/cache";
 Dir::Etc::sourcelist "${dir}/sources.list"; Dir::Etc::sourceparts "${dir}/empty";
 Dir::Etc::preferences "${dir}/empty/none"; Dir::Etc::preferencesparts "${dir}/empty";
 APT::Architecture "${options.arch}"; APT::Architectures { "${options.arch}"; };
@@ -54,7 +55,10 @@ Acquire::Languages "none"; Acquire::IndexTargets::deb::Contents-deb::DefaultEnab
     run('dpkg-deb', ['-x', path.join(d, fs.readdirSync(d)[0]), to]);
     fs.rmSync(d, { recursive: true });
   };
-  return { show, unpack };
+  // What would have to be installed for these packages to work.
+  const missing = (pkgs) =>
+    [...run('apt-get', ['install', '-s', '-q', '--no-install-recommends', ...pkgs], { env }).matchAll(/^Inst (\S+)/gm)].map((m) => m[1]);
+  return { show, unpack, missing };
 }
 
 // Returns the folder of an unpacked kernel: vmlinuz, config, busybox, lib/modules/VERSION (with modules.dep).

@@ -116,7 +116,7 @@ async function removePods(rig) {
 
 function removeTasks(rig, space) {
   const ctr = ['ctr', '-a', rig.sockets.containerd, '-n', space];
-  const words = (args) =>
+  const listed = (args) =>
     runIn(rig, [...ctr, ...args])
       .split('\n')
       .filter(Boolean);

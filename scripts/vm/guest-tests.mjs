@@ -60,6 +60,15 @@ const deeds = {
     act: () => spawnSync('/bin/bash', ['-c', 'exec 3<>/dev/tcp/127.0.0.1/7']),
     seen: (event) => event.error === 'ECONNREFUSED' && event.dst.port === 7,
   },
+  trace_bind: {
+    act: () =>
+      spawnSync('/usr/bin/perl', ['-e', 'use Socket; socket(S, AF_INET, SOCK_DGRAM, 0); bind(S, pack_sockaddr_in(4242, INADDR_LOOPBACK))']),
+    seen: (event) => event.addr.port === 4242 && event.addr.proto === 'UDP',
+  },
+  trace_mount: {
+    act: () => spawnSync('/bin/umount', ['/nowhere/rawbpf-deed']),
+    seen: (event) => event.op === 'UMOUNT' && event.dest.includes('rawbpf-deed'),
+  },
 };
 
 /** Runs a gadget and does its deed five times: all five have to be told, once each. */

@@ -2,7 +2,7 @@
 //   node scripts/build-fixtures.mjs           builds all
 //   node scripts/build-fixtures.mjs NAME...   builds those whose output has NAME in its path
 //   node scripts/build-fixtures.mjs --check   builds into a temporary folder and compares; exit code 1 where one differs
-// Needs clang-19 and llvm-19 (llvm-strip-19); sources may include libbpf-dev's headers (bpf/bpf_helpers.h).
+// Needs clang-19, lld-19 and llvm-19 (llvm-strip-19); sources may include libbpf-dev's headers (bpf/bpf_helpers.h).
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -50,6 +50,24 @@ const table = [
     target: 'bpf',
     flags: [],
   })),
+  {
+    output: 'fixtures/usdt/usdt.bpf.o',
+    source: 'fixtures/src/usdt.bpf.c',
+    target: 'bpf',
+    flags: ['-D__TARGET_ARCH_x86', '-Wno-missing-declarations'],
+  },
+  { output: 'fixtures/usdt/usdt_index.bpf.o', source: 'fixtures/src/usdt_index.bpf.c', target: 'bpf', flags: [] },
+  // Programs with USDT probes, for two architectures, without a C library.
+  ...[
+    ['x64', 'x86_64-linux-gnu'],
+    ['arm64', 'aarch64-linux-gnu'],
+  ].map(([arch, target]) => ({
+    output: `fixtures/usdt/target.${arch}`,
+    source: 'fixtures/usdt/target.c',
+    target,
+    program: true,
+    flags: [],
+  })),
   // Three units with types in common, for deduplication.
   ...['one', 'two', 'three'].map((unit) => ({
     output: `fixtures/dedup/${unit}.o`,
@@ -59,11 +77,21 @@ const table = [
   })),
 ];
 
+/** Of programs. The width of registers that a probe names is told by its argument's size. */
+const programFlags = [
+  ...['-O2', '-Wall', '-Werror', '-Wno-asm-operand-widths', '-ffreestanding', '-fno-stack-protector', '-fno-asynchronous-unwind-tables'],
+  ...['-fno-pie', '-static', '-nostdlib', '-fuse-ld=lld', '-Wl,--build-id=none'],
+];
+
 /** Paths in BTF and symbol names must not tell where the tree lies. */
 const common = ['-O2', '-g', '-mcpu=v3', '-Wall', '-Werror', '-ffile-prefix-map=.=', '-fdebug-compilation-dir=.', '-Iinclude'];
 
 function build(row, output) {
   const from = path.join(root, row.source);
+  if (row.program === true) {
+    run('clang-19', ['-target', row.target, ...programFlags, '-o', output, path.relative(root, from)]);
+    return;
+  }
   run('clang-19', ['-target', row.target, ...common, ...row.flags, '-c', path.relative(root, from), '-o', output]);
   // DWARF goes, BTF stays.
   run('llvm-strip-19', ['-g', output]);

@@ -4,6 +4,7 @@
 import { readFileSync, writeFileSync, mkdirSync, rmdirSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import os from 'node:os';
+import { fileURLToPath } from 'node:url';
 import {
   attachCgroup,
   attachLirc,
@@ -15,6 +16,7 @@ import {
   attachSockmap,
   attachTc,
   attachTcx,
+  attachUsdt,
   attachXdp,
   Kernel,
   loadCollection,
@@ -29,6 +31,7 @@ const SOL_SOCKET = 1;
 const SO_ATTACH_BPF = 50;
 const SO_ATTACH_REUSEPORT_EBPF = 52;
 
+const usdtTarget = fileURLToPath(new URL(`../../fixtures/usdt/target.${process.arch}`, import.meta.url));
 const part = process.argv[2] ?? '';
 const kernel = new Kernel({ onNotice: () => {} });
 const triggers = new Triggers(kernel.sys);
@@ -246,7 +249,7 @@ const ways = new Map(
       attach: (program) => ({ close() {}, program }),
       trigger(collection, link) {
         const state = new Uint8Array(8);
-        const context = new Uint8Array(new BigUint64Array([BigInt(kernel.sys.addressOf(state))]).buffer);
+        const context = new Uint8Array(new BigUint64Array([kernel.sys.addressOf(state)]).buffer);
         link.program.testRun({ context });
         return state;
       },
@@ -267,6 +270,8 @@ const ways = new Map(
 
 function defaultWay(pattern, object) {
   if (object === 'cgroup') return inCgroup();
+  if (pattern.startsWith('usdt'))
+    return { attach: (program) => attachUsdt(program, `${usdtTarget}:rawbpf:bare`), trigger: () => triggers.run(usdtTarget) };
   if (/^u(ret)?probe/.test(pattern)) return { trigger: () => triggers.libraryCalls() };
   return { trigger: () => triggers.systemCalls() };
 }

@@ -43,7 +43,11 @@ export class Triggers {
   }
 
   exec() {
-    spawnSync('/bin/true');
+    this.run('/bin/true');
+  }
+
+  run(program) {
+    spawnSync(program);
   }
 
   /** Time on the processor. */

@@ -41,6 +41,8 @@ export { attachTc, type TcOptions } from './link/tc.ts';
 export { attachTracingMulti, type TracingMultiOptions } from './link/tracing-multi.ts';
 export { attachUprobe, type UprobeOptions } from './link/uprobe.ts';
 export { attachUprobeMulti, type UprobeMultiOptions } from './link/uprobe-multi.ts';
+export { listUsdtProbes, type UsdtTarget } from './link/usdt/probes.ts';
+export { attachUsdt, type UsdtOptions } from './link/usdt/usdt.ts';
 export { listPrograms, openPinnedProgram, openProgramByFd, openProgramById } from './program/open.ts';
 export { enableStats } from './program/stats.ts';
 export { attachIter, IterLink, type IterOptions } from './link/iter.ts';

@@ -5,4 +5,5 @@ export { sectionNamed } from './lookup.ts';
 export { notesOf, parseNotes, type NoteOptions } from './note.ts';
 export { relocationSectionsOf, relocationsOf } from './relocation.ts';
 export { fileOffsetOf } from './segment.ts';
+export { stapsdtNotesOf, type StapsdtNote } from './stapsdt.ts';
 export type { ElfCompression, ElfFile, ElfHeader, ElfNote, ElfRelocation, ElfSection, ElfSegment, ElfSymbol } from './types.ts';

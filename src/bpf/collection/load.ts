@@ -1,6 +1,7 @@
 import type { Btf } from '../../btf/btf.ts';
 import { RawbpfError, UnsupportedError } from '../../error.ts';
 import type { Kernel } from '../kernel/kernel.ts';
+import { rememberUsdtMaps } from '../link/usdt/specs.ts';
 import type { BpfMap } from '../map/map.ts';
 import { LinkSession } from '../object/link/session.ts';
 import type { LinkedProgram } from '../object/linked.ts';
@@ -51,6 +52,7 @@ export function loadCollection(kernel: Kernel, spec: ObjectSpec, options: LoadOp
       const world: MapWorld = { kernel, spec: prepared, options, session, btf, undo };
       const maps = createMaps(world);
       const programs = loadPrograms(world, maps, linked, skipped);
+      rememberUsdtMaps(maps, programs.values());
       fillProgramSlots(prepared, maps, (name) => programs.get(name)?.fd ?? null);
       const structOps = session.structOps.flatMap((ops) => {
         const map = maps.get(ops.map);

@@ -37,6 +37,7 @@ export type KernelFeature =
   | 'memcg_account' // 5.11
   | 'syscall_wrapper' // 4.17
   | 'uprobe_multi' // 6.6
+  | 'uprobe_syscall' // 6.18, x86-64
   | 'arg_ctx_tag' // 6.8
   | 'ldimm64_full_range_off' // 7.0
   | 'ringbuf'; // 5.8
@@ -99,6 +100,9 @@ function withBoth(sys: Sys, first: number, second: (first: number) => number, us
 }
 
 const T = BPF_PROG_TYPE;
+
+/** __NR_uprobe of x86-64; other architectures have none. */
+const uprobeSyscall = 336;
 
 /** A socket filter that calls a helper without arguments. */
 function helperProgram(type: number, helper: number): ProbeProgram {
@@ -216,6 +220,9 @@ export const probes: Readonly<Record<KernelFeature, (context: ProbeContext) => b
     closed(sys, prog);
     return answer;
   },
+
+  // uprobe(2), which only the kernel's own trampolines may call: from anywhere else it is ENXIO.
+  uprobe_syscall: ({ sys }) => sys.arch === 'x64' && isErrno(sys.backend.syscall(uprobeSyscall, []), 'ENXIO'),
 
   arg_ctx_tag: ({ sys }) => {
     const btf = loadProbeBtf(sys, probeBtfs.argCtxTag);

@@ -1,4 +1,3 @@
-import { UnsupportedError } from '../../error.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { attachIter } from './iter.ts';
 import { attachKprobe, attachKsyscall } from './kprobe.ts';
@@ -9,6 +8,7 @@ import { attachRawTracepoint, attachTracing } from './tracing.ts';
 import { attachTracingMulti } from './tracing-multi.ts';
 import { attachUprobe } from './uprobe.ts';
 import { attachUprobeMulti } from './uprobe-multi.ts';
+import { attachUsdt } from './usdt/usdt.ts';
 
 /** How {@link attachProgram} may be told more than the section says. */
 export interface AttachOptions {
@@ -50,17 +50,13 @@ export function attachProgram(program: BpfProgram, options: AttachOptions = {}):
       return attachKsyscall(program, target, cookie);
     case 'uprobe':
       return attachUprobe(program, target, { ...cookie, ...pid });
+    case 'usdt':
+      return attachUsdt(program, target, { ...cookie, ...pid });
     case 'kprobe_multi':
       return attachKprobeMulti(program, target, cookie);
     case 'tracing_multi':
       return attachTracingMulti(program, target, cookie);
     case 'uprobe_multi':
       return attachUprobeMulti(program, target, { ...cookie, ...pid });
-    default:
-      throw new UnsupportedError({
-        code: 'E_ATTACH_KIND',
-        what: `programs of kind ${kind} cannot be attached yet`,
-        where: { program: program.name, section: program.spec?.sectionName ?? '' },
-      });
   }
 }

@@ -20,6 +20,7 @@ export type LinkKind =
   | 'perf_event'
   | 'kprobe'
   | 'uprobe'
+  | 'usdt'
   | 'kprobe_multi'
   | 'tracing_multi'
   | 'uprobe_multi'

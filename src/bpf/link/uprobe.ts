@@ -1,6 +1,7 @@
 import { UnsupportedError, UsageError } from '../../error.ts';
 import { SyscallError } from '../../sys/errno.ts';
 import { openPmuProbe } from '../kernel/pmu.ts';
+import type { Kernel } from '../kernel/kernel.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { functionOffset, resolveBinary } from './binary.ts';
 import { isReturnSection } from './kprobe.ts';
@@ -50,18 +51,42 @@ export function attachUprobe(program: BpfProgram, target: string, options: Uprob
   const { binary, symbol, offset } = parseUprobeTarget(target);
   const path = resolveBinary(binary);
   const at = symbol === null ? offset : functionOffset(path, symbol) + offset;
-  const pid = options.pid ?? -1;
+  const event = openUprobe(kernel, {
+    path,
+    offset: at,
+    ret: options.ret ?? isReturnSection(program, 'uretprobe'),
+    target,
+    ...(options.pid === undefined ? {} : { pid: options.pid }),
+    ...(options.refCtrOffset === undefined ? {} : { refCtrOffset: options.refCtrOffset }),
+  });
+  return attachToPerfEvent(program, event, { kind: 'uprobe', target }, options.cookie);
+}
+
+/** A place in a file to be probed. */
+export interface UprobePlace {
+  readonly path: string;
+  readonly offset: number;
+  readonly ret: boolean;
+  readonly pid?: number;
+  readonly refCtrOffset?: number;
+  /** For messages. */
+  readonly target: string;
+}
+
+/** Opens the perf event of a uprobe; returns its descriptor. */
+export function openUprobe(kernel: Kernel, { path, offset, ret, pid = -1, refCtrOffset = 0, target }: UprobePlace): number {
   const event = openPmuProbe(kernel.sys, {
     pmu: 'uprobe',
     name: path,
-    offset: BigInt(at),
-    ret: options.ret ?? isReturnSection(program, 'uretprobe'),
+    offset: BigInt(offset),
+    ret,
     pid,
     // An event for one process follows it over all CPUs; one for all processes fires on every CPU anyhow.
     cpu: pid === -1 ? (kernel.onlineCpus[0] ?? 0) : -1,
-    ...(options.refCtrOffset === undefined ? {} : { refCtrOffset: options.refCtrOffset }),
+    refCtrOffset,
   });
-  if (!event.ok && event.missingPmu) {
+  if (event.ok) return event.fd;
+  if (event.missingPmu) {
     throw new UnsupportedError({
       code: 'E_UPROBE_MISSING',
       what: 'this kernel has no uprobes',
@@ -69,6 +94,5 @@ export function attachUprobe(program: BpfProgram, target: string, options: Uprob
       why: 'it was built without CONFIG_UPROBE_EVENTS',
     });
   }
-  if (!event.ok) throw new SyscallError('perf_event_open', event.errno, { what: 'cannot open the uprobe', where: { target, offset: at } });
-  return attachToPerfEvent(program, event.fd, { kind: 'uprobe', target }, options.cookie);
+  throw new SyscallError('perf_event_open', event.errno, { what: 'cannot open the uprobe', where: { target, offset } });
 }

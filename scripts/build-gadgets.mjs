@@ -1,12 +1,14 @@
 // Compiles gadgets/*/program.bpf.c into the objects that are committed beside them. The bytes depend on the sources, the
 // headers and the compiler alone, not on the folder or the machine.
 //
+// A gadget that reads registers has an object for each architecture, program.bpf.x86.o and program.bpf.arm64.o.
+//
 //   node scripts/build-gadgets.mjs [--out DIR] [--clang CLANG] [NAME...]
 //
 // --out writes DIR/NAME/program.bpf.o instead. Needs clang-19, llvm-strip-19 and libbpf's headers (Debian: clang-19
 // llvm-19 libbpf-dev).
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -41,18 +43,28 @@ if (unknown !== undefined) {
   process.exit(2);
 }
 
+// Where a program reads registers as its context has them, they differ by architecture.
+const readsRegisters = /\b(?:bpf_perf_event_data|PT_REGS_\w+|BPF_[KU](?:RET)?PROBE|BPF_KSYSCALL|BPF_USDT)\b/;
+const targets = [
+  { suffix: 'x86', include: 'amd64' },
+  { suffix: 'arm64', include: 'arm64' },
+];
+
 for (const name of positionals.length > 0 ? positionals : all) {
   const folder = path.join(path.resolve(values.out), name);
-  const object = path.join(folder, 'program.bpf.o');
   mkdirSync(folder, { recursive: true });
-  // Relative names and a mapped root: BTF keeps the path of each source line.
-  run(values.clang, [
-    '-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-Wall', '-Werror',
-    `-ffile-prefix-map=${root}=.`, '-fdebug-compilation-dir=.',
-    '-Iinclude/gadget/amd64', '-Iinclude', '-D__TARGET_ARCH_x86',
-    '-c', `gadgets/${name}/program.bpf.c`, '-o', object,
-  ]); // prettier-ignore
-  // Takes DWARF away and leaves BTF.
-  run(values.strip, ['-g', object]);
-  console.error(`build-gadgets: ${path.relative(process.cwd(), object)}`);
+  const perArchitecture = readsRegisters.test(readFileSync(path.join(root, 'gadgets', name, 'program.bpf.c'), 'utf8'));
+  for (const { suffix, include } of perArchitecture ? targets : targets.slice(0, 1)) {
+    const object = path.join(folder, perArchitecture ? `program.bpf.${suffix}.o` : 'program.bpf.o');
+    // Relative names and a mapped root: BTF keeps the path of each source line.
+    run(values.clang, [
+      '-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-Wall', '-Werror',
+      `-ffile-prefix-map=${root}=.`, '-fdebug-compilation-dir=.',
+      `-Iinclude/gadget/${include}`, '-Iinclude', `-D__TARGET_ARCH_${suffix}`,
+      '-c', `gadgets/${name}/program.bpf.c`, '-o', object,
+    ]); // prettier-ignore
+    // Takes DWARF away and leaves BTF.
+    run(values.strip, ['-g', object]);
+    console.error(`build-gadgets: ${path.relative(process.cwd(), object)}`);
+  }
 }

@@ -1,9 +1,11 @@
 import type { Collection } from '../bpf/collection/collection.ts';
 import { attachProgram } from '../bpf/link/attach.ts';
+import { BPF_PROG_TYPE } from '../bpf/uapi/index.ts';
 import { RawbpfError, UnsupportedError } from '../error.ts';
 import { Alternatives } from './alternatives.ts';
 import { printable } from '../bytes/printable.ts';
 import type { Gadget } from './gadget.ts';
+import { attachProfiler, programMetadata } from './profiler.ts';
 
 /** What gadget.yaml says instead of a target to leave a program alone. */
 const disabledTarget = 'gadget_program_disabled';
@@ -29,11 +31,17 @@ export function attachPrograms(gadget: Gadget, collection: Collection, plan: Att
   for (const program of collection.programs.values()) {
     if (plan.except.has(program.name) || program.spec?.autoattach === false) continue;
     if (alternatives.chosenInsteadOf(program.name) !== null) continue;
-    const target = gadget.metadata.programs.get(program.name)?.attachTo ?? null;
+    const settings = programMetadata(gadget.metadata, program);
+    const target = settings?.attachTo ?? null;
     if (target === disabledTarget) continue;
     try {
-      const link = attachProgram(program, target === null ? {} : { target });
-      if (link === null)
+      const isProfiler = program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_PERF_EVENT;
+      const link = isProfiler ? attachProfiler(program, settings) : attachProgram(program, target === null ? {} : { target });
+      if (link === null && isProfiler)
+        plan.notice(
+          `program ${program.name} is loaded but not attached: gadget.yaml has no programs.${program.name}.perf to say to which event`,
+        );
+      else if (link === null)
         plan.notice(`program ${program.name} is loaded but not attached: its section ${program.spec?.sectionName ?? ''} names no target`);
       else {
         collection.addLink(link);

@@ -6,6 +6,7 @@ import type { EventContext } from './context.ts';
 import type { Field } from './field.ts';
 import { flattenStruct } from './flatten.ts';
 import type { KernelStacks } from './kernel-stacks.ts';
+import type { UserStacks } from './user-stacks.ts';
 import { EventRecord } from './record.ts';
 import { printable } from '../bytes/printable.ts';
 import { maxFields, SourceBuilder, type SourceAnnotations } from './source-builder.ts';
@@ -30,6 +31,7 @@ export interface SourceParts {
   readonly context: EventContext;
   /** Where kernel stacks are looked up once the gadget runs. */
   readonly stacks?: KernelStacks;
+  readonly userStacks?: UserStacks;
   readonly annotations?: SourceAnnotations | null;
   /** Told about fields that are left out and annotations that fit nothing. */
   readonly notice?: (message: string) => void;
@@ -131,7 +133,14 @@ export function buildDataSource(parts: SourceParts): DataSource {
   const valueAt = valueOffset(keySize);
   const size = valueAt + sizeOfType(btf, typeId);
   const builder = new SourceBuilder(
-    { btf, context: parts.context, stacks: parts.stacks ?? null, notice: parts.notice ?? (() => {}), budget: { fields: maxFields } },
+    {
+      btf,
+      context: parts.context,
+      stacks: parts.stacks ?? null,
+      userStacks: parts.userStacks ?? null,
+      notice: parts.notice ?? (() => {}),
+      budget: { fields: maxFields },
+    },
     size,
     parts.annotations ?? null,
   );

@@ -4,6 +4,7 @@ import type { EventContext } from './context.ts';
 import { discoverGadget, type GadgetContract } from './contract.ts';
 import { buildDataSource, type DataSource, type SourceKind } from './data-source.ts';
 import { KernelStacks } from './kernel-stacks.ts';
+import { UserStacks } from './user-stacks.ts';
 import { noMetadata, type GadgetMetadata } from './metadata.ts';
 import { GadgetParams } from './params.ts';
 import { printable } from '../bytes/printable.ts';
@@ -28,6 +29,7 @@ export interface Gadget {
   readonly metadata: GadgetMetadata;
   readonly params: GadgetParams;
   readonly stacks: KernelStacks;
+  readonly userStacks: UserStacks;
   /** Tracers first, then iterators, then maps. */
   readonly sources: readonly DataSource[];
 }
@@ -54,6 +56,7 @@ export function openGadget(parts: GadgetParts): Gadget {
   const params = new GadgetParams(spec, contract, metadata);
   checkMetadata(spec, metadata, contract, notice);
   const stacks = new KernelStacks();
+  const userStacks = new UserStacks();
   const source = (kind: SourceKind, { name, typeId, keyTypeId }: SourceTypes): DataSource =>
     buildDataSource({
       name,
@@ -63,6 +66,7 @@ export function openGadget(parts: GadgetParts): Gadget {
       ...(keyTypeId === undefined ? {} : { keyTypeId }),
       context: parts.context,
       stacks,
+      userStacks,
       annotations: metadata.datasources.get(name) ?? null,
       notice,
     });
@@ -73,6 +77,7 @@ export function openGadget(parts: GadgetParts): Gadget {
     metadata,
     params,
     stacks,
+    userStacks,
     sources: [
       ...contract.tracers.map((tracer) => source('tracer', tracer)),
       ...contract.iterators.map((iterator) => source('iterator', iterator)),

@@ -24,6 +24,8 @@ export interface ProgramMetadata {
   readonly perf: { readonly type: string; readonly config: string; readonly sampleType: string } | null;
   /** Samples per second, for perf_event programs. */
   readonly frequency: number | null;
+  /** Events between two samples, instead of a frequency. */
+  readonly period: number | null;
 }
 
 /** A gadget.yaml: everything in it is optional. */
@@ -188,18 +190,22 @@ function readProgram(
 ): ProgramMetadata {
   let attachTo: string | null = null;
   let frequency: number | null = null;
+  let period: number | null = null;
   let perf: ProgramMetadata['perf'] = null;
   reader.entries(node, path, {
     attach_to: (value) => (attachTo = reader.text(value, `${path}.attach_to`)),
     alternativeOf: (value) => alternatives.set(name, reader.text(value, `${path}.alternativeOf`)),
     sampler: (value) =>
-      reader.entries(value, `${path}.sampler`, { frequency: (part) => (frequency = reader.number(part, `${path}.sampler.frequency`)) }),
+      reader.entries(value, `${path}.sampler`, {
+        frequency: (part) => (frequency = reader.number(part, `${path}.sampler.frequency`)),
+        period: (part) => (period = reader.number(part, `${path}.sampler.period`)),
+      }),
     perf: (value) => {
       const parts = reader.texts(value, `${path}.perf`);
       perf = { type: parts.get('type') ?? '', config: parts.get('config') ?? '', sampleType: parts.get('sampleType') ?? '' };
     },
   });
-  return { attachTo, perf, frequency };
+  return { attachTo, perf, frequency, period };
 }
 
 function flattenTexts(reader: YamlReader, node: Node | null, prefix: string, into: Map<string, string>, depth = 0): void {

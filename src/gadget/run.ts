@@ -14,6 +14,7 @@ import { specToLoad } from './load-spec.ts';
 import { LossCounter, type LossPlace } from './loss-counter.ts';
 import type { ParamValue } from './params.ts';
 import { kernelStackMap } from './kernel-stacks.ts';
+import { buildIdMap, userStackMap } from './user-stacks.ts';
 import { openReader, type DrainableSource } from './reader.ts';
 import type { EventRecord } from './record.ts';
 import { printable } from '../bytes/printable.ts';
@@ -199,6 +200,7 @@ export class GadgetRun {
       optional: (program) => isAlternative(gadget, program),
     });
     gadget.stacks.bind(this.#collection.maps.get(kernelStackMap) ?? null);
+    gadget.userStacks.bind(this.#collection.maps.get(userStackMap) ?? null, this.#collection.maps.get(buildIdMap) ?? null);
     // Types, symbols and configuration are only needed for loading: a few MB that a long run can do without.
     if (this.#options.kernel === undefined) this.#kernel.dropCaches();
   }
@@ -375,6 +377,7 @@ export class GadgetRun {
       record.release();
     }
     this.gadget.stacks.bind(null);
+    this.gadget.userStacks.bind(null, null);
     attempt(() => this.#collection?.close());
     for (const part of this.#options.parts ?? []) attempt(() => part.close());
     if (this.#options.kernel === undefined) attempt(() => this.#kernel.close());

@@ -2,6 +2,7 @@ import type { Btf } from '../btf/btf.ts';
 import type { EventContext } from './context.ts';
 import { Field, type FieldParts } from './field.ts';
 import type { KernelStacks } from './kernel-stacks.ts';
+import type { UserStacks } from './user-stacks.ts';
 import type { TextSlot } from './slot.ts';
 
 /** What gadget.yaml says of one data source. */
@@ -16,6 +17,7 @@ export interface SourceWorld {
   readonly btf: Btf;
   readonly context: EventContext;
   readonly stacks: KernelStacks | null;
+  readonly userStacks: UserStacks | null;
   readonly notice: (message: string) => void;
   /** Fields that may still be made, within arrays too: hostile types could make millions out of a few lines. */
   readonly budget: { fields: number };
@@ -31,6 +33,8 @@ export class SourceBuilder {
   readonly btf: Btf;
   /** Where kernel stacks are looked up once the gadget runs; null where they are not. */
   readonly stacks: KernelStacks | null;
+  /** Likewise those of user space. */
+  readonly userStacks: UserStacks | null;
   readonly context: EventContext;
   readonly annotations: SourceAnnotations | null;
   /** Tells the user about something left out. */
@@ -48,6 +52,7 @@ export class SourceBuilder {
     this.annotations = annotations;
     this.notice = world.notice;
     this.stacks = world.stacks;
+    this.userStacks = world.userStacks;
     this.budget = world.budget;
   }
 

@@ -21,12 +21,22 @@ void t.test('the committed objects are what their sources compile to', (t) => {
   const build = spawnSync(process.execPath, [script, '--out', folder], { cwd: folder, encoding: 'utf8' });
   t.equal(build.status, 0, build.stderr);
   for (const name of names) {
-    const [built, committed] = [folder, path.join(root, 'gadgets')].map((base) => readFileSync(path.join(base, name, 'program.bpf.o')));
-    t.ok(built && committed?.equals(built), `gadgets/${name}/program.bpf.o: if not, run npm run build:gadgets`);
-    const text = committed?.toString('latin1') ?? '';
-    t.notOk(text.includes(root), `${name}: no path of the machine that built it`);
-    t.notOk(text.includes('.debug_info'), `${name}: no DWARF`);
-    t.ok(text.includes('.BTF.ext'), `${name}: BTF with line information`);
+    const objects = readdirSync(path.join(folder, name)).toSorted();
+    t.same(
+      readdirSync(path.join(root, 'gadgets', name))
+        .filter((file) => file.endsWith('.o'))
+        .toSorted(),
+      objects,
+      `${name}: nothing but what is built`,
+    );
+    for (const object of objects) {
+      const [built, committed] = [folder, path.join(root, 'gadgets')].map((base) => readFileSync(path.join(base, name, object)));
+      t.ok(built && committed?.equals(built), `gadgets/${name}/${object}: if not, run npm run build:gadgets`);
+      const text = committed?.toString('latin1') ?? '';
+      t.notOk(text.includes(root), `${name}: no path of the machine that built it`);
+      t.notOk(text.includes('.debug_info'), `${name}: no DWARF`);
+      t.ok(text.includes('.BTF.ext'), `${name}: BTF with line information`);
+    }
   }
   t.end();
 });

@@ -14,6 +14,7 @@ import { signalType } from './signal.ts';
 import { stringsType } from './strings.ts';
 import { syscallType } from './syscall.ts';
 import { timestampType } from './timestamp.ts';
+import { userStackType } from './user-stack.ts';
 
 /** A kind of field that is shown in a form made for people. */
 export interface SpecialType {
@@ -39,6 +40,7 @@ const specials: readonly SpecialType[] = [
   l4endpointType,
   enumType,
   kernelStackType,
+  userStackType,
   stringsType,
   placedType,
 ];

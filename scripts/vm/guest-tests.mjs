@@ -75,7 +75,7 @@ const deeds = {
 async function runGadget(gadget) {
   const deed = deeds[gadget];
   if (deed === undefined) {
-    line(`skip - ${name}: run ${gadget} # nothing to do for it is written down here`);
+    line(`skip - ${name}: run ${gadget} # its own test in test/gadgets does what it shows`);
     return;
   }
   const started = Date.now();

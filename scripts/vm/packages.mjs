@@ -17,7 +17,7 @@ const run = (cmd, args, more = {}) =>
 
 // An apt of our own: its lists, cache and sources lie in our folder, so the system's sources stay as they are, while
 // mirrors, proxies and keys are the system's, and apt checks signatures and hashes as always.
-// options: cache (folder), arch, say; status: which packages count as installed ("/dev/null": none).
+// options: cache (folder), arch, say; status: which packages count as installed ("/dev/null": none); sources: source packages too.
 export function privateApt(suites, options) {
   const dir = path.join(options.cache, 'apt', `${suites.join('+')}-${options.arch}`);
   for (const d of ['state/lists/partial', 'cache/archives/partial', 'empty']) fs.mkdirSync(path.join(dir, d), { recursive: true });
@@ -27,7 +27,10 @@ export function privateApt(suites, options) {
   if (!mirror) throw new Error("no Debian mirror in the system's apt sources");
   fs.writeFileSync(
     path.join(dir, 'sources.list'),
-    suites.map((s) => `deb [arch=${options.arch}] ${s.endsWith('-security') ? security : mirror} ${s} main\n`).join(''),
+    suites
+      .flatMap((s) => (options.sources ? ['deb', 'deb-src'] : ['deb']).map((kind) => [kind, s]))
+      .map(([kind, s]) => `${kind} [arch=${options.arch}] ${s.endsWith('-security') ? security : mirror} ${s} main\n`)
+      .join(''),
   );
   fs.writeFileSync(
     path.join(dir, 'apt.conf'),
@@ -58,7 +61,14 @@ Acquire::Languages "none"; Acquire::IndexTargets::deb::Contents-deb::DefaultEnab
   // What would have to be installed for these packages to work.
   const missing = (pkgs) =>
     [...run('apt-get', ['install', '-s', '-q', '--no-install-recommends', ...pkgs], { env }).matchAll(/^Inst (\S+)/gm)].map((m) => m[1]);
-  return { show, unpack, missing };
+  const source = (name, to) => {
+    run('apt-get', ['source', '-q', '--download-only', name], { env, cwd: to });
+    return path.join(
+      to,
+      fs.readdirSync(to).find((f) => f.endsWith('.dsc')),
+    );
+  };
+  return { show, unpack, missing, source };
 }
 
 // Returns the folder of an unpacked kernel: vmlinuz, config, busybox, lib/modules/VERSION (with modules.dep).

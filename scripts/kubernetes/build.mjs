@@ -66,6 +66,7 @@ function compile(tree, work, tools) {
   const env = {
     ...process.env,
     PATH: `${path.join(tools, 'usr/bin')}:${process.env.PATH}`,
+    LD_LIBRARY_PATH: ['x86_64-linux-gnu', 'aarch64-linux-gnu'].map((name) => path.join(tools, 'usr/lib', name)).join(':'),
     ...(fs.existsSync(goroot) ? { GOROOT: fs.realpathSync(goroot) } : {}),
     GOPATH: path.join(tree, '.go'),
     GOCACHE: path.join(work, 'gocache'),

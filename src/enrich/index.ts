@@ -3,3 +3,4 @@ export { foreignPidsNotice, pidsAreHosts } from './pidns.ts';
 export { WallClock } from './time.ts';
 export { UserNames, type UserNamesOptions } from './users.ts';
 export { runGadget, type GadgetEvents, type RunGadgetOptions } from './run-gadget.ts';
+export * from './runtimes/index.ts';

@@ -1,0 +1,156 @@
+import type { NameEvent, NameQuery, RuntimeNames } from '../containers/names.ts';
+import { RuntimeApiError } from './error.ts';
+import { GRPC_STATUS, GrpcClient } from './grpc.ts';
+import { at, integer, member, parseJson, text } from './json.ts';
+import { digestOf, podOfLabels } from './pod-labels.ts';
+import { ProtoMessage, ProtoWriter } from './protobuf.ts';
+import { emptyNames, mapSome, SmallCache, SocketSource, type SourceOptions } from './source.ts';
+
+const service = '/runtime.v1.RuntimeService';
+/** runtime.v1.NamespaceMode: the node's own. */
+const NODE = 2;
+/** runtime.v1.ContainerState: running. */
+const RUNNING = 1;
+/** runtime.v1.ContainerEventType. */
+const CONTAINER_DELETED = 3;
+
+interface Sandbox {
+  readonly labels: ReadonlyMap<string, string>;
+  readonly hostnetwork: boolean;
+  readonly pid: number;
+}
+
+/** Anything that serves Kubernetes' Container Runtime Interface v1: CRI-O, containerd, cri-dockerd. */
+export class CriSource extends SocketSource {
+  readonly name: string;
+  readonly #runtimeName: string;
+  readonly #grpc: GrpcClient;
+  readonly #events: GrpcClient;
+  readonly #sandboxes = new SmallCache<Sandbox>(1000);
+
+  /** `runtimeName` is how events call it: `cri-o`, `containerd`, `docker`. */
+  constructor(socket: string, runtimeName: string, options: SourceOptions = {}) {
+    super(socket, options);
+    this.name = `${runtimeName}'s CRI at ${socket}`;
+    this.#runtimeName = runtimeName;
+    this.#grpc = new GrpcClient(socket, options.timeoutMs ?? 1000);
+    this.#events = new GrpcClient(socket);
+  }
+
+  override close(): void {
+    super.close();
+    this.#grpc.close();
+    this.#events.close();
+  }
+
+  protected override async find({ id }: NameQuery): Promise<RuntimeNames | null> {
+    if (id === '') return null;
+    return (await this.#container(id)) ?? (await this.#sandboxNames(id));
+  }
+
+  protected override async findAll(): Promise<readonly RuntimeNames[]> {
+    const [containers, sandboxes] = await Promise.all([
+      this.#ask('ListContainers', new ProtoWriter()),
+      this.#ask('ListPodSandbox', new ProtoWriter()),
+    ]);
+    const running = (containers?.messages(1) ?? []).filter((each) => each.number(6) === RUNNING).map((each) => each.text(1));
+    // runtime.v1.PodSandboxState: 0 is ready.
+    const ready = (sandboxes?.messages(1) ?? []).filter((each) => each.number(3) === 0).map((each) => each.text(1));
+    return [...(await mapSome(running, (id) => this.#container(id))), ...(await mapSome(ready, (id) => this.#sandboxNames(id)))];
+  }
+
+  protected override async follow(listener: (event: NameEvent) => void, signal: AbortSignal, opened: () => void): Promise<boolean> {
+    const onMessage = (bytes: Uint8Array): void => {
+      opened();
+      try {
+        const event = new ProtoMessage(bytes);
+        const id = event.text(1);
+        if (id === '') return;
+        if (event.number(2) === CONTAINER_DELETED) {
+          this.#sandboxes.delete(id);
+          listener({ type: 'removed', id });
+        } else void this.tell(id, listener);
+      } catch (error) {
+        this.notice('event', `an event makes no sense: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    };
+    try {
+      await this.#events.stream(`${service}/GetContainerEvents`, new ProtoWriter().finish(), onMessage, signal);
+      return true;
+    } catch (error) {
+      // containerd before 2.0; CRI-O tells events only where it was configured to.
+      if (error instanceof RuntimeApiError && error.status === GRPC_STATUS.UNIMPLEMENTED) return false;
+      throw error;
+    }
+  }
+
+  /** ContainerStatusResponse: status 1, info 2, whose "info" is JSON in text. */
+  async #container(id: string): Promise<RuntimeNames | null> {
+    const answer = await this.#ask('ContainerStatus', new ProtoWriter().text(1, id).number(2, 1));
+    if (answer === null) return null;
+    const status = answer.message(1);
+    if (status.text(1) !== id) return null;
+    const info = parseJson(answer.map(2).get('info') ?? '');
+    const labels = status.map(12);
+    const sandboxId = text(member(info, 'sandboxID'));
+    const sandbox = sandboxId === '' ? null : await this.#sandbox(sandboxId);
+    const k8s = podOfLabels(labels, sandbox?.labels ?? new Map(), sandbox?.hostnetwork ?? null);
+    return {
+      ...emptyNames,
+      containerId: id,
+      runtimeName: this.#runtimeName,
+      containerName: k8s?.containerName || status.message(2).text(1),
+      containerPid: integer(member(info, 'pid')),
+      // What the pod asked for; CRI-O gives the id of the image in the first place.
+      containerImageName: text(at(info, 'runtimeSpec', 'annotations', 'io.kubernetes.cri-o.ImageName')) || status.message(8).text(1),
+      containerImageDigest: digestOf(status.text(9)),
+      containerStartedAt: rfc3339(status.bigint(5)),
+      k8s,
+      labels,
+      sandbox: false,
+    };
+  }
+
+  async #sandboxNames(id: string): Promise<RuntimeNames | null> {
+    const sandbox = await this.#sandbox(id);
+    if (sandbox === null) return null;
+    const k8s = podOfLabels(sandbox.labels, sandbox.labels, sandbox.hostnetwork);
+    return {
+      ...emptyNames,
+      containerId: id,
+      runtimeName: this.#runtimeName,
+      containerPid: sandbox.pid,
+      k8s,
+      labels: sandbox.labels,
+      sandbox: true,
+    };
+  }
+
+  /** PodSandboxStatusResponse: status 1 with linux 6 (namespaces 1, options 2, network 1) and labels 7; info 2. */
+  async #sandbox(id: string): Promise<Sandbox | null> {
+    return await this.#sandboxes.get(id, async () => {
+      const answer = await this.#ask('PodSandboxStatus', new ProtoWriter().text(1, id).number(2, 1));
+      if (answer === null) return null;
+      const status = answer.message(1);
+      const pid = integer(member(parseJson(answer.map(2).get('info') ?? ''), 'pid'));
+      return { labels: status.map(7), hostnetwork: status.message(6).message(1).message(2).number(1) === NODE, pid };
+    });
+  }
+
+  async #ask(method: string, request: ProtoWriter): Promise<ProtoMessage | null> {
+    try {
+      return new ProtoMessage(await this.#grpc.call(`${service}/${method}`, request.finish()));
+    } catch (error) {
+      if (error instanceof RuntimeApiError && error.status === GRPC_STATUS.NOT_FOUND) return null;
+      throw error;
+    }
+  }
+}
+
+/** Nanoseconds since 1970 as text; empty for 0: never started. */
+function rfc3339(nanoseconds: bigint): string {
+  const seconds = BigInt.asIntN(64, nanoseconds) / 1_000_000_000n;
+  if (seconds <= 0n || seconds > 253_402_300_799n) return '';
+  const rest = String(nanoseconds % 1_000_000_000n).padStart(9, '0');
+  return `${new Date(Number(seconds) * 1000).toISOString().slice(0, 19)}.${rest}Z`;
+}

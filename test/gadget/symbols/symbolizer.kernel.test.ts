@@ -1,6 +1,6 @@
 // Names of this machine's binaries against nm, and stacks of processes against what the processes say of themselves.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { closeSync, copyFileSync, mkdtempSync, openSync, readFileSync, readSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -158,4 +158,24 @@ void t.test('what a compiler writes to /tmp/perf-PID.map', async (t) => {
   const [, start = '', , name = ''] = entries.at(-1) ?? [];
   t.match(name, /jitted/);
   t.same(new Symbolizer().namesOf(owner(child.pid ?? 0), [BigInt(`0x${start}`) + 2n]), [name]);
+});
+
+void t.test('functions of the vdso, as nm has them', (t) => {
+  const maps = /^([0-9a-f]+)-([0-9a-f]+) .*\[vdso\]$/m.exec(readFileSync('/proc/self/maps', 'latin1'));
+  const [start, end] = [Number.parseInt(maps?.[1] ?? '', 16), Number.parseInt(maps?.[2] ?? '', 16)];
+  const image = Buffer.alloc(end - start);
+  const fd = openSync('/proc/self/mem', 'r');
+  readSync(fd, image, 0, image.length, start);
+  closeSync(fd);
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-vdso-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  writeFileSync(path.join(folder, 'vdso.so'), image);
+  const names = nmOf(path.join(folder, 'vdso.so'), true);
+  t.ok(names.size > 2);
+  const symbolizer = new Symbolizer();
+  for (const [offset, all] of names) {
+    const [name] = symbolizer.namesOf(owner(process.pid), [BigInt(start + offset)]);
+    t.ok(all.includes(name ?? ''), `${name} is one of ${all.join(', ')}`);
+  }
+  t.end();
 });

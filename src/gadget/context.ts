@@ -36,6 +36,8 @@ export interface EventContext {
 
 /** A container as events show it; what is not known is an empty string. */
 export interface ContainerFields {
+  /** Another one for every content: equal numbers have equal fields. */
+  readonly serial: number;
   readonly runtime: {
     /** docker, containerd, podman, cri-o, or what the cgroup's path tells. */
     readonly runtimeName: string;
@@ -46,6 +48,8 @@ export interface ContainerFields {
     readonly containerImageDigest: string;
     /** RFC 3339, with nanoseconds where the runtime tells them. */
     readonly containerStartedAt: string;
+    /** The container within the container that it happened in, where there is one. */
+    readonly innerContainerId: string;
   };
   readonly k8s: {
     readonly node: string;
@@ -60,8 +64,15 @@ export interface ContainerFields {
 
 /** Which container a namespace belonged to at a moment; never waits. */
 export interface ContainerNames {
-  /** By mount namespace inode, and the cgroup id where the event has one; `bootNs` is the event's time, null for now. Null: the host, or unknown. */
-  byMntns(inode: number, bootNs: bigint | null): ContainerFields | null;
-  /** By network namespace inode: only what is common to all containers in it. */
-  byNetns(inode: number, bootNs: bigint | null): ContainerFields | null;
+  /** The columns that are worth showing unasked. */
+  readonly columns: 'none' | 'runtime' | 'kubernetes';
+  /** Grows whenever an answer may be another one than before. */
+  readonly version: number;
+  /**
+   * By mount namespace inode; 0 for a process that is ending, which `tid`, one of its threads, then tells. `bootNs` is the event's time in nanoseconds
+   * since boot, 0 for now. Null: the host, or unknown.
+   */
+  byMntns(inode: number, tid: number, bootNs: number): ContainerFields | null;
+  /** By network namespace inode: the container in it, or what is common to all in it. */
+  byNetns(inode: number, bootNs: number): ContainerFields | null;
 }

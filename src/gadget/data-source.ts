@@ -2,6 +2,7 @@ import type { Btf } from '../btf/btf.ts';
 import { resolveType, sizeOfType } from '../btf/value/resolve.ts';
 import { didYouMean } from '../bytes/suggest.ts';
 import { FormatError, UsageError } from '../error.ts';
+import { addContainerFields } from './container-fields.ts';
 import type { EventContext } from './context.ts';
 import type { Field } from './field.ts';
 import { flattenStruct } from './flatten.ts';
@@ -150,6 +151,7 @@ export function buildDataSource(parts: SourceParts): DataSource {
   if (builder.fields.length === 0) throw new FormatError({ code: 'E_GADGET_EVENT', what: 'the struct of an event has no fields', where });
   addRest(builder);
   applySpecials(builder);
+  addContainerFields(builder);
   const annotations = new Map(parts.annotations?.annotations);
   checkAnnotatedFields(builder);
   return new DataSource({ name, kind: parts.kind, structName: struct.name, size, fields: [...builder.fields], annotations });

@@ -33,8 +33,11 @@ export interface RunPart {
   prepare?(gadget: Gadget, kernel: Kernel): PartLoad;
   /** Attaches the programs that {@link PartLoad.attaches} named, and says how many; links given to `add` are closed with the run. */
   attach?(collection: Collection, add: (link: BpfLink) => void): number;
-  /** A question to be asked for every event of a source; null where none is needed. It must not allocate. */
-  judge?(source: DataSource): ((record: EventRecord) => Verdict) | null;
+  /**
+   * A question to be asked for every event of a source; null where none is needed. It must not allocate, nor call what
+   * {@link RunPart.onRelease} gave. Where `last` is true an event cannot be held any longer: `hold` then means `drop`.
+   */
+  judge?(source: DataSource): ((record: EventRecord, last: boolean) => Verdict) | null;
   /** Told how to have held events judged again: called by the part when it knows more. Held events keep their order. */
   onRelease?(release: () => void): void;
   /** Called once, after the run has detached everything; harmless when repeated. */

@@ -18,7 +18,8 @@ import { buildIdMap, userStackMap } from './user-stacks.ts';
 import { openReader, type DrainableSource } from './reader.ts';
 import type { EventRecord } from './record.ts';
 import { printable } from '../bytes/printable.ts';
-import type { PartLoad, RunPart } from './part.ts';
+import { HeldEvents, judgeOf, type Judge } from './held-events.ts';
+import type { PartLoad, RunPart, Verdict } from './part.ts';
 import { RecordList } from './record-list.ts';
 
 /** Takes events where they lie: records are lent for the time of the call. */
@@ -51,6 +52,8 @@ export interface RunOptions extends FetchOptions {
   readonly fetchCount?: number;
   /** What of the machine the run is joined with, asked in this order. The run closes them when it ends. */
   readonly parts?: readonly RunPart[];
+  /** Bytes of events that may be held until a part knows whether they are wanted; 16 MiB unless said. */
+  readonly maxHeldBytes?: number;
   readonly notice?: (message: string) => void;
 }
 
@@ -80,6 +83,9 @@ interface Tracer extends LossPlace {
   readonly visitor: UnsafeVisitor;
 }
 
+/** Once nothing is attached any more, parts get this long to say what held events are: their own limits are shorter. */
+const lastWordMs = 5000;
+
 /**
  * One run of a gadget: loads it, attaches its programs, delivers its events, and lets go of everything at the end, however
  * it ends.
@@ -93,7 +99,7 @@ export class GadgetRun {
   readonly #timers = new Set<NodeJS.Timeout>();
   #resolve: (result: RunResult) => void = () => {};
   #reject: (error: unknown) => void = () => {};
-  #state: 'new' | 'running' | 'ended' = 'new';
+  #state: 'new' | 'running' | 'ending' | 'ended' = 'new';
   #sink: EventSink | null = null;
   #collection: Collection | null = null;
   #tracers: Tracer[] = [];
@@ -101,6 +107,11 @@ export class GadgetRun {
   /** Programs that parts attach. */
   readonly #ofParts = new Set<string>();
   #losses: LossCounter | null = null;
+  #held: HeldEvents | null = null;
+  /** Held events are to be looked at as soon as the events at hand are through. */
+  #releaseSoon = false;
+  #inEvents = false;
+  #detached = false;
   #received = 0;
   #delivered = 0;
   #ending: StopReason | null = null;
@@ -163,13 +174,17 @@ export class GadgetRun {
     return this;
   }
 
-  /** Detaches everything, delivers what is still in the buffers, and ends; harmless when repeated. */
+  /**
+   * Detaches everything, delivers what is still in the buffers, and ends. Events that are held get a moment for what is still
+   * to be learned about them; a second call ends it at once.
+   */
   stop(): void {
     if (this.#state === 'new') {
       this.#state = 'ended';
       for (const part of this.#options.parts ?? []) part.close();
       this.#resolve({ reason: 'stopped', counters: this.counters });
-    } else this.#end('stopped');
+    } else if (this.#state === 'ending') this.#finish();
+    else this.#end('stopped');
   }
 
   /** Leaves events in the kernel's buffers: for a sink that needs time. What does not fit there is lost, and counted. */
@@ -207,6 +222,9 @@ export class GadgetRun {
 
   #listen(sink: EventSink): void {
     const collection = this.#loaded();
+    const parts = this.#options.parts ?? [];
+    this.#held = new HeldEvents(this.#options.maxHeldBytes ?? 16 << 20);
+    for (const part of parts) part.onRelease?.(() => this.#release());
     for (const declaration of this.gadget.contract.tracers) {
       const source = this.#sourceOf(declaration.name);
       const spec = namedMap(this.gadget.spec, declaration.map);
@@ -215,32 +233,85 @@ export class GadgetRun {
       const visitor = this.#visitor(source, reader, record, sink);
       const map = declaration.lostMap === null ? null : collection.map(declaration.lostMap);
       this.#tracers.push({ reader, map, record, visitor });
-      reader.startUnsafe(visitor, () => this.#guard(() => sink.batchEnd?.()));
+      reader.startUnsafe(visitor, () => {
+        if (this.#releaseSoon) this.#release();
+        this.#guard(() => sink.batchEnd?.());
+      });
     }
     this.#losses = new LossCounter(this.#tracers, collection);
   }
 
-  /** What is called for every record: nothing in it allocates. */
+  /** What is called for every record: nothing in it allocates, unless the event has to be held. */
   #visitor(source: DataSource, reader: DrainableSource, record: EventRecord, sink: EventSink): UnsafeVisitor {
-    const wanted = this.#options.filter?.(source) ?? null;
-    const most = this.#options.maxEvents ?? Number.POSITIVE_INFINITY;
+    const deliver = this.#deliverer(source, sink);
+    const judge = judgeOf(this.#options.parts ?? [], source);
+    const held = this.#held as HeldEvents;
+    const ifFull = (): void => {
+      if (this.#full) reader.stop();
+    };
+    if (judge === null) {
+      return (view, offset, length) => {
+        if (this.#full) return;
+        this.#received++;
+        record.point(view, offset, length);
+        // What came before it comes out before it.
+        if (held.length > 0) held.push({ source, judge: null, deliver }, view, offset, length);
+        else deliver(record);
+        ifFull();
+      };
+    }
+    const lane = { source, judge, deliver };
     return (view, offset, length) => {
       if (this.#full) return;
       this.#received++;
+      record.point(view, offset, length);
+      this.#inEvents = true;
+      const verdict = this.#judge(judge, record);
+      this.#inEvents = false;
+      if (verdict === 'drop') return;
+      if (verdict === 'hold' || held.length > 0) held.push(lane, view, offset, length);
+      else deliver(record);
+      ifFull();
+    };
+  }
+
+  #judge(judge: Judge, record: EventRecord): Verdict {
+    try {
+      return judge(record, false);
+    } catch (error) {
+      this.#fail(error);
+      return 'drop';
+    }
+  }
+
+  /** Gives events that are to be shown to the sink, as long as any are wanted. */
+  #deliverer(source: DataSource, sink: EventSink): (record: EventRecord) => void {
+    const wanted = this.#options.filter?.(source) ?? null;
+    const most = this.#options.maxEvents ?? Number.POSITIVE_INFINITY;
+    return (record) => {
+      if (this.#full) return;
       try {
-        record.point(view, offset, length);
         if (wanted !== null && !wanted(record)) return;
         this.#delivered++;
         sink.event(source, record);
       } catch (error) {
         this.#fail(error);
       }
-      if (this.#delivered >= most) {
-        this.#full = true;
-        reader.stop();
-        this.#endSoon('max-events');
-      }
+      if (this.#delivered < most) return;
+      this.#full = true;
+      this.#endSoon('max-events');
     };
+  }
+
+  /** Looks at held events again: a part knows more. */
+  #release(): void {
+    this.#releaseSoon = this.#inEvents;
+    if (this.#inEvents || this.#held === null || this.#held.length === 0) return;
+    this.#inEvents = true;
+    this.#guard(() => this.#held?.release());
+    this.#inEvents = false;
+    this.#guard(() => this.#sink?.batchEnd?.());
+    if (this.#state === 'ending' && this.#held.length === 0) this.#finish();
   }
 
   #attach(): void {
@@ -300,10 +371,14 @@ export class GadgetRun {
 
   #filtered(source: DataSource, all: RecordList): RecordList {
     const wanted = this.#options.filter?.(source) ?? null;
+    const judge = judgeOf(this.#options.parts ?? [], source);
     const most = (this.#options.maxEvents ?? Number.POSITIVE_INFINITY) - this.#delivered;
-    if (wanted === null && all.length <= most) return all;
+    if (wanted === null && judge === null && all.length <= most) return all;
     const kept: number[] = [];
-    for (let i = 0; i < all.length && kept.length < most; i++) if (wanted === null || wanted(all.at(i))) kept.push(i);
+    for (let i = 0; i < all.length && kept.length < most; i++) {
+      const record = all.at(i);
+      if ((judge === null || judge(record, true) === 'show') && (wanted === null || wanted(record))) kept.push(i);
+    }
     return all.pick(kept);
   }
 
@@ -336,8 +411,20 @@ export class GadgetRun {
 
   #end(reason: StopReason): void {
     if (this.#state !== 'running') return;
-    const why = this.#ending ?? reason;
-    this.#ending = why;
+    this.#ending ??= reason;
+    this.#state = 'ending';
+    try {
+      this.#detach();
+    } catch (error) {
+      this.#failure ??= { error };
+    }
+    if (this.#held !== null && this.#held.length > 0 && !this.#full) this.#after(lastWordMs, () => this.#finish());
+    else this.#finish();
+  }
+
+  /** Delivers what is still held, lets go of everything, and says so. */
+  #finish(): void {
+    if (this.#state !== 'ending') return;
     this.#state = 'ended';
     try {
       this.#letGo();
@@ -345,45 +432,50 @@ export class GadgetRun {
       this.#failure ??= { error };
     }
     if (this.#failure !== null) this.#reject(this.#failure.error);
-    else this.#resolve({ reason: why, counters: this.counters });
+    else this.#resolve({ reason: this.#ending ?? 'stopped', counters: this.counters });
   }
 
-  /** Detaches first, so that no event comes after the last look into the buffers; then counts, and closes. */
-  #letGo(): void {
+  /** Detaches, so that no event comes after the last look into the buffers. */
+  #detach(): void {
+    if (this.#detached) return;
+    this.#detached = true;
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
-    const errors: unknown[] = [];
-    const attempt = (work: () => void): void => {
-      try {
-        work();
-      } catch (error) {
-        errors.push(error);
+    attemptAll((attempt) => {
+      if (this.#ending === 'stopped' || this.#ending === 'timeout') {
+        for (const batch of this.#batches) if (batch.fetchOnStop) attempt(() => this.#fetch(batch));
       }
-    };
-    if (this.#ending === 'stopped' || this.#ending === 'timeout') {
-      for (const batch of this.#batches) if (batch.fetchOnStop) attempt(() => this.#fetch(batch));
-    }
-    for (const link of this.#collection?.links ?? []) attempt(() => link.close());
-    for (const { reader, visitor } of this.#tracers) {
-      attempt(() => {
-        reader.stop();
-        if (!this.#full) reader.drainUnsafe(visitor);
-      });
-    }
-    attempt(() => this.#sink?.batchEnd?.());
-    attempt(() => (this.#final = this.#count()));
-    for (const { reader, record } of this.#tracers) {
-      attempt(() => reader.close());
-      record.release();
-    }
-    this.gadget.stacks.bind(null);
-    this.gadget.userStacks.bind(null, null);
-    attempt(() => this.#collection?.close());
-    for (const part of this.#options.parts ?? []) attempt(() => part.close());
-    if (this.#options.kernel === undefined) attempt(() => this.#kernel.close());
-    this.#collection = null;
-    this.#batches = [];
-    if (errors.length > 0) throw errors[0];
+      for (const link of this.#collection?.links ?? []) attempt(() => link.close());
+      for (const { reader, visitor } of this.#tracers) {
+        attempt(() => {
+          reader.stop();
+          if (!this.#full) reader.drainUnsafe(visitor);
+        });
+      }
+      attempt(() => this.#held?.release());
+      attempt(() => this.#sink?.batchEnd?.());
+    });
+  }
+
+  /** Detaches if that was not done, gives out what is held, counts, and closes. */
+  #letGo(): void {
+    attemptAll((attempt) => {
+      attempt(() => this.#detach());
+      attempt(() => this.#held?.release(true));
+      attempt(() => this.#sink?.batchEnd?.());
+      attempt(() => (this.#final = this.#count()));
+      for (const { reader, record } of this.#tracers) {
+        attempt(() => reader.close());
+        record.release();
+      }
+      this.gadget.stacks.bind(null);
+      this.gadget.userStacks.bind(null, null);
+      attempt(() => this.#collection?.close());
+      for (const part of this.#options.parts ?? []) attempt(() => part.close());
+      if (this.#options.kernel === undefined) attempt(() => this.#kernel.close());
+      this.#collection = null;
+      this.#batches = [];
+    });
   }
 
   #after(ms: number, work: () => void): void {
@@ -408,4 +500,17 @@ export class GadgetRun {
   #notice(message: string): void {
     this.#options.notice?.(printable(message));
   }
+}
+
+/** Does all of it, whatever fails; then throws the first error. */
+function attemptAll(work: (attempt: (step: () => void) => void) => void): void {
+  const errors: unknown[] = [];
+  work((step) => {
+    try {
+      step();
+    } catch (error) {
+      errors.push(error);
+    }
+  });
+  if (errors.length > 0) throw errors[0];
 }

@@ -131,6 +131,11 @@ export class SourceBuilder {
     return made;
   }
 
+  /** Puts the fields from this index on before all others. */
+  lead(from: number): void {
+    this.#fields.unshift(...this.#fields.splice(from));
+  }
+
   /** Takes a field and everything in it away. */
   remove(field: Field): void {
     const inside = (candidate: Field | null): boolean => candidate !== null && (candidate === field || inside(candidate.parent));

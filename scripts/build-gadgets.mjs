@@ -1,11 +1,12 @@
-// Compiles gadgets/*/program.bpf.c into the objects that are committed beside them. The bytes depend on the sources, the
+// Compiles gadgets/*/program.bpf.c, and rawbpf's own programs in src/enrich/*/programs, into the objects that are committed
+// beside them. The bytes depend on the sources, the
 // headers and the compiler alone, not on the folder or the machine.
 //
 // A gadget that reads registers has an object for each architecture, program.bpf.x86.o and program.bpf.arm64.o.
 //
 //   node scripts/build-gadgets.mjs [--out DIR] [--clang CLANG] [NAME...]
 //
-// --out writes DIR/NAME/program.bpf.o instead. Needs clang-19, llvm-strip-19 and libbpf's headers (Debian: clang-19
+// --out writes DIR/NAME/program.bpf.o and DIR/programs/NAME.bpf.o instead. Needs clang-19, llvm-strip-19 and libbpf's headers (Debian: clang-19
 // llvm-19 libbpf-dev).
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
@@ -18,7 +19,7 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    out: { type: 'string', default: path.join(root, 'gadgets') },
+    out: { type: 'string' },
     clang: { type: 'string', default: 'clang-19' },
     strip: { type: 'string', default: 'llvm-strip-19' },
   },
@@ -33,11 +34,17 @@ function run(command, args) {
   process.exit(1);
 }
 
-const all = readdirSync(path.join(root, 'gadgets'), { withFileTypes: true })
+const gadgets = readdirSync(path.join(root, 'gadgets'), { withFileTypes: true })
   .filter((entry) => entry.isDirectory() && existsSync(path.join(root, 'gadgets', entry.name, 'program.bpf.c')))
-  .map((entry) => entry.name)
-  .toSorted();
-const unknown = positionals.find((name) => !all.includes(name));
+  .map(({ name }) => ({ name, source: `gadgets/${name}/program.bpf.c`, out: `${name}/program.bpf.o` }));
+const own = readdirSync(path.join(root, 'src', 'enrich'), { withFileTypes: true })
+  .map((entry) => `src/enrich/${entry.name}/programs`)
+  .filter((folder) => existsSync(path.join(root, folder)))
+  .flatMap((folder) => readdirSync(path.join(root, folder)).map((file) => `${folder}/${file}`))
+  .filter((source) => source.endsWith('.bpf.c'))
+  .map((source) => ({ name: path.basename(source, '.bpf.c'), source, out: `programs/${path.basename(source).replace(/c$/, 'o')}` }));
+const all = [...gadgets, ...own].toSorted((a, b) => (a.source < b.source ? -1 : 1));
+const unknown = positionals.find((name) => !all.some((each) => each.name === name));
 if (unknown !== undefined) {
   console.error(`build-gadgets: there is no gadgets/${unknown}/program.bpf.c`);
   process.exit(2);
@@ -50,18 +57,19 @@ const targets = [
   { suffix: 'arm64', include: 'arm64' },
 ];
 
-for (const name of positionals.length > 0 ? positionals : all) {
-  const folder = path.join(path.resolve(values.out), name);
-  mkdirSync(folder, { recursive: true });
-  const perArchitecture = readsRegisters.test(readFileSync(path.join(root, 'gadgets', name, 'program.bpf.c'), 'utf8'));
+for (const { name, source, out } of all) {
+  if (positionals.length > 0 && !positionals.includes(name)) continue;
+  const plain = values.out === undefined ? path.join(root, source.replace(/c$/, 'o')) : path.join(path.resolve(values.out), out);
+  mkdirSync(path.dirname(plain), { recursive: true });
+  const perArchitecture = readsRegisters.test(readFileSync(path.join(root, source), 'utf8'));
   for (const { suffix, include } of perArchitecture ? targets : targets.slice(0, 1)) {
-    const object = path.join(folder, perArchitecture ? `program.bpf.${suffix}.o` : 'program.bpf.o');
+    const object = perArchitecture ? plain.replace(/o$/, `${suffix}.o`) : plain;
     // Relative names and a mapped root: BTF keeps the path of each source line.
     run(values.clang, [
       '-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-Wall', '-Werror',
       `-ffile-prefix-map=${root}=.`, '-fdebug-compilation-dir=.',
       `-Iinclude/gadget/${include}`, '-Iinclude', `-D__TARGET_ARCH_${suffix}`,
-      '-c', `gadgets/${name}/program.bpf.c`, '-o', object,
+      '-c', source, '-o', object,
     ]); // prettier-ignore
     // Takes DWARF away and leaves BTF.
     run(values.strip, ['-g', object]);

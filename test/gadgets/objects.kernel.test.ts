@@ -9,6 +9,10 @@ const root = fileURLToPath(new URL('../../../', import.meta.url));
 const names = readdirSync(path.join(root, 'gadgets'), { withFileTypes: true }).flatMap((entry) =>
   entry.isDirectory() ? [entry.name] : [],
 );
+/** Programs of rawbpf's own, beside what loads them. */
+const ownPrograms = readdirSync(path.join(root, 'src', 'enrich'), { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.bpf.c'))
+  .map((file) => path.join('src', 'enrich', file));
 
 // Slow machines take their time.
 t.setTimeout(110_000);
@@ -37,6 +41,11 @@ void t.test('the committed objects are what their sources compile to', (t) => {
       t.notOk(text.includes('.debug_info'), `${name}: no DWARF`);
       t.ok(text.includes('.BTF.ext'), `${name}: BTF with line information`);
     }
+  }
+  for (const source of ownPrograms) {
+    const object = source.replace(/c$/, 'o');
+    const built = readFileSync(path.join(folder, 'programs', path.basename(object)));
+    t.ok(readFileSync(path.join(root, object)).equals(built), `${object}: if not, run npm run build:gadgets`);
   }
   t.end();
 });

@@ -1,0 +1,603 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+//
+// Sees every mount namespace before anything runs in it: reports it to user space, and puts it into the filters of the runs
+// that want containers, undecided, so that nothing is missed while user space finds out whose it is.
+
+#include <vmlinux.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#define CLONE_NEWNS 0x00020000
+#define MAX_LEVELS 12
+#define MAX_NAMES 1024
+#define MAX_NAME 256
+#define MAX_FILTERS 8
+#define MAX_SUBSYS 16
+#define MAX_USERNS 33
+
+/* Kernels differ in these; the flavour that fits is chosen at load. */
+struct kernfs_node___6_15 {
+	struct kernfs_node *__parent;
+};
+struct ns_common___6_18 {
+	__u64 ns_id;
+	refcount_t __ns_ref;
+};
+struct mnt_namespace___5_10 {
+	atomic_t count;
+};
+
+enum event_kind {
+	EVENT_NEW = 1,	  /* a mount namespace that was not there before */
+	EVENT_INIT = 2,	  /* the first process of its pid namespace is in it */
+	EVENT_EXEC = 3,	  /* the first program is about to run in it */
+	EVENT_ATTACH = 4, /* its first process was moved to another cgroup */
+	EVENT_DIED = 5,	  /* its first process is gone */
+	EVENT_GONE = 6,	  /* the last process in it is gone, and nothing else holds it */
+};
+
+struct cgroup_place {
+	__u64 id;
+	__u32 hierarchy;
+	__u32 levels;
+	/* Owners of the directories, and their names one after the other, from the leaf to the root. */
+	__u32 owners[MAX_LEVELS];
+	char names[MAX_NAMES + MAX_NAME];
+};
+
+struct task_event {
+	__u64 time; /* nanoseconds since boot */
+	__u64 unique; /* tells namespaces with the same inode number apart */
+	__u64 start; /* of the process, nanoseconds since boot */
+	__u32 kind;
+	__u32 mntns;
+	__u32 from_mntns; /* where it was made from; 0 for one that was there before */
+	__u32 netns;
+	__u32 pidns;
+	__u32 pidns_parent;
+	__u32 tgid;
+	__u32 tid;
+	__u32 nspid; /* the process's id in its pid namespace */
+	__u32 ppid;
+	__u32 pidns_level;
+	__u32 userns_level;
+	__u32 userns_owner; /* of the outermost user namespace that is not the first one */
+	__u32 own_cgroup; /* it is in another cgroup than its parent */
+	char comm[16];
+	char pcomm[16];
+};
+
+struct place_event {
+	struct task_event task;
+	struct cgroup_place v2;
+	struct cgroup_place v1;
+};
+
+struct mntns_state {
+	__u64 unique;
+	__u64 v2;
+	__u64 v1;
+	__u32 init_tgid;
+	__u32 execed;
+};
+
+struct exit_state {
+	__u64 unique;
+	__u64 time;
+	__u32 mntns;
+	__u32 tgid;
+};
+
+/* The host's mount namespace. */
+const volatile __u32 host_mntns = 0;
+
+/* What had no room: events, and filters that were full. */
+__u64 lost_events = 0;
+__u64 full_filters = 0;
+
+/* Keeps the types of events in BTF. */
+const struct place_event *unused_place_event __attribute__((unused));
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 2 * 1024 * 1024);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u32);
+	__type(value, struct mntns_state);
+	__uint(max_entries, 16384);
+} known SEC(".maps");
+
+/* Tasks that are ending: their nsproxy is gone before their files are closed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u32);
+	__type(value, struct exit_state);
+	__uint(max_entries, 16384);
+} exiting SEC(".maps");
+
+/* Mount namespaces that threads were in when they called unshare or setns. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1024);
+} leaving SEC(".maps");
+
+struct filter_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u64);
+	__type(value, __u32);
+	__uint(max_entries, 1024);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_FILTERS);
+	__type(key, __u32);
+	__array(values, struct filter_map);
+} filters SEC(".maps");
+
+static __always_inline struct mnt_namespace *mnt_ns_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, nsproxy, mnt_ns);
+}
+
+/* Never the same for two namespaces while the machine is up. */
+static __always_inline __u64 unique_of(struct mnt_namespace *ns)
+{
+	struct ns_common___6_18 *common = (void *)&ns->ns;
+
+	if (bpf_core_field_exists(common->ns_id))
+		return BPF_CORE_READ(common, ns_id);
+	if (bpf_core_field_exists(ns->seq))
+		return BPF_CORE_READ(ns, seq);
+	return (__u64)ns;
+}
+
+static __always_inline int refs_of(struct mnt_namespace *ns)
+{
+	struct ns_common___6_18 *common = (void *)&ns->ns;
+	struct mnt_namespace___5_10 *old = (void *)ns;
+	int count = 0;
+
+	if (bpf_core_field_exists(common->__ns_ref))
+		bpf_core_read(&count, sizeof(count), &common->__ns_ref);
+	else if (bpf_core_field_exists(old->count))
+		bpf_core_read(&count, sizeof(count), &old->count);
+	else if (bpf_core_field_exists(ns->ns.count))
+		bpf_core_read(&count, sizeof(count), &ns->ns.count);
+	return count;
+}
+
+static __noinline void write_place(struct cgroup *cgrp, struct cgroup_place *place)
+{
+	struct kernfs_node *node = BPF_CORE_READ(cgrp, kn);
+	__u64 at = 0;
+	int i;
+
+	place->id = BPF_CORE_READ(node, id);
+	place->hierarchy = BPF_CORE_READ(cgrp, root, hierarchy_id);
+	place->levels = 0;
+	for (i = 0; i < MAX_LEVELS; i++) {
+		struct kernfs_node___6_15 *renamed = (void *)node;
+		struct kernfs_node *parent;
+		struct kernfs_iattrs *attrs;
+		__u32 owner = 0;
+		long length;
+
+		if (bpf_core_field_exists(renamed->__parent))
+			parent = BPF_CORE_READ(renamed, __parent);
+		else
+			parent = BPF_CORE_READ(node, parent);
+		if (!parent || at >= MAX_NAMES)
+			break;
+		/* Only a directory that was given to somebody has attributes of its own. */
+		attrs = BPF_CORE_READ(node, iattr);
+		if (attrs)
+			owner = BPF_CORE_READ(attrs, ia_uid.val);
+		place->owners[i] = owner;
+		barrier_var(at);
+		at &= MAX_NAMES - 1;
+		length = bpf_probe_read_kernel_str(place->names + at, MAX_NAME, BPF_CORE_READ(node, name));
+		if (length < 0)
+			break;
+		at += length;
+		place->levels = i + 1;
+		node = parent;
+	}
+}
+
+/* The deepest of a task's cgroups in the v1 hierarchies; sets *at to its place among the controllers. */
+static __noinline struct cgroup *v1_cgroup(struct css_set *set, int *at)
+{
+	struct cgroup *deepest = NULL;
+	int most = 0;
+	int i;
+
+	for (i = 0; i < MAX_SUBSYS; i++) {
+		struct cgroup_subsys_state *state = NULL;
+		struct cgroup *cgrp;
+		int level;
+
+		if (i * sizeof(state) >= bpf_core_field_size(set->subsys))
+			break;
+		bpf_core_read(&state, sizeof(state), (void *)set + bpf_core_field_offset(struct css_set, subsys) + i * sizeof(state));
+		if (!state)
+			continue;
+		cgrp = BPF_CORE_READ(state, cgroup);
+		level = BPF_CORE_READ(cgrp, level);
+		if (level <= most || BPF_CORE_READ(cgrp, root, hierarchy_id) == 0)
+			continue;
+		deepest = cgrp;
+		most = level;
+		*at = i;
+	}
+	return deepest;
+}
+
+static __always_inline struct cgroup *subsys_cgroup(struct css_set *set, int at)
+{
+	struct cgroup_subsys_state *state = NULL;
+
+	bpf_core_read(&state, sizeof(state), (void *)set + bpf_core_field_offset(struct css_set, subsys) + at * sizeof(state));
+	return BPF_CORE_READ(state, cgroup);
+}
+
+static __noinline void write_task(struct task_struct *task, struct task_event *event)
+{
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct nsproxy *nsproxy = BPF_CORE_READ(task, nsproxy);
+	struct mnt_namespace *mnt = BPF_CORE_READ(nsproxy, mnt_ns);
+	struct user_namespace *user = BPF_CORE_READ(mnt, user_ns);
+	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+	struct upid last = {};
+	__u32 owner = 0;
+	int i;
+
+	event->time = bpf_ktime_get_boot_ns();
+	event->unique = unique_of(mnt);
+	event->start = BPF_CORE_READ(leader, start_boottime);
+	event->mntns = BPF_CORE_READ(mnt, ns.inum);
+	event->netns = BPF_CORE_READ(nsproxy, net_ns, ns.inum);
+	bpf_core_read(&last, sizeof(last), (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * sizeof(last));
+	event->nspid = last.nr;
+	event->pidns = BPF_CORE_READ(last.ns, ns.inum);
+	event->pidns_parent = BPF_CORE_READ(last.ns, parent, ns.inum);
+	event->pidns_level = level;
+	event->tgid = BPF_CORE_READ(task, tgid);
+	event->tid = BPF_CORE_READ(task, pid);
+	event->ppid = BPF_CORE_READ(parent, tgid);
+	event->userns_level = BPF_CORE_READ(user, level);
+	for (i = 0; i < MAX_USERNS; i++) {
+		struct user_namespace *above = BPF_CORE_READ(user, parent);
+
+		if (!above)
+			break;
+		owner = BPF_CORE_READ(user, owner.val);
+		user = above;
+	}
+	event->userns_owner = owner;
+	event->own_cgroup = 0;
+	bpf_core_read(event->comm, sizeof(event->comm), &leader->comm);
+	bpf_core_read(event->pcomm, sizeof(event->pcomm), &parent->comm);
+}
+
+/* Reports a task with its cgroups; they are written down where the namespace's state is given. */
+static __noinline int report(struct task_struct *task, __u32 kind, __u32 from_mntns, struct mntns_state *state)
+{
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct css_set *parent_set = BPF_CORE_READ(parent, cgroups);
+	struct cgroup *v2 = BPF_CORE_READ(set, dfl_cgrp);
+	struct place_event *event;
+	struct cgroup *v1;
+	int at = 0;
+
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		__sync_fetch_and_add(&lost_events, 1);
+		return 0;
+	}
+	write_task(task, &event->task);
+	event->task.kind = kind;
+	event->task.from_mntns = from_mntns;
+	write_place(v2, &event->v2);
+	v1 = v1_cgroup(set, &at);
+	event->v1.levels = 0;
+	event->v1.id = 0;
+	event->v1.hierarchy = 0;
+	if (v1) {
+		write_place(v1, &event->v1);
+		event->task.own_cgroup = v1 != subsys_cgroup(parent_set, at);
+	}
+	if (v2 != BPF_CORE_READ(parent_set, dfl_cgrp))
+		event->task.own_cgroup = 1;
+	if (state) {
+		state->v2 = event->v2.id;
+		state->v1 = event->v1.id;
+	}
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+static __noinline int report_short(struct task_struct *task, __u32 kind)
+{
+	struct task_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event) {
+		__sync_fetch_and_add(&lost_events, 1);
+		return 0;
+	}
+	write_task(task, event);
+	event->kind = kind;
+	event->from_mntns = 0;
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+static __noinline int let_through(__u64 mntns)
+{
+	__u32 undecided = 1;
+	__u32 i;
+
+	for (i = 0; i < MAX_FILTERS; i++) {
+		__u32 slot = i;
+		void *filter = bpf_map_lookup_elem(&filters, &slot);
+
+		if (filter && bpf_map_update_elem(filter, &mntns, &undecided, BPF_ANY))
+			__sync_fetch_and_add(&full_filters, 1);
+	}
+	return 0;
+}
+
+/* Makes sure that the namespace of a task is known; returns its state. */
+static __always_inline struct mntns_state *look(struct task_struct *task, struct mnt_namespace *ns, __u32 inode, __u32 from)
+{
+	struct mntns_state *state = bpf_map_lookup_elem(&known, &inode);
+	struct mntns_state fresh = {};
+
+	fresh.unique = unique_of(ns);
+	if (state && state->unique == fresh.unique)
+		return state;
+	/* The state first, the filters after it: forget() depends on this order. */
+	bpf_map_update_elem(&known, &inode, &fresh, BPF_ANY);
+	let_through(inode);
+	state = bpf_map_lookup_elem(&known, &inode);
+	report(task, EVENT_NEW, from, state);
+	return state;
+}
+
+static __always_inline __u32 inode_of(struct mnt_namespace *ns)
+{
+	return BPF_CORE_READ(ns, ns.inum);
+}
+
+static __always_inline void look_for_init(struct task_struct *task, struct mntns_state *state)
+{
+	struct upid last = {};
+	struct pid *pid;
+	__u32 level;
+
+	if (!state || state->init_tgid)
+		return;
+	pid = BPF_CORE_READ(task, thread_pid);
+	level = BPF_CORE_READ(pid, level);
+	if (level == 0)
+		return;
+	bpf_core_read(&last, sizeof(last), (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * sizeof(last));
+	if (last.nr != 1)
+		return;
+	state->init_tgid = BPF_CORE_READ(task, tgid);
+	report(task, EVENT_INIT, 0, state);
+}
+
+/* clone, clone3 (into a cgroup too) and fork: before the new task's first instruction. */
+SEC("raw_tp/sched_process_fork")
+int forked(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *parent = (void *)ctx->args[0];
+	struct task_struct *child = (void *)ctx->args[1];
+	struct mnt_namespace *ns = mnt_ns_of(child);
+	__u32 inode = inode_of(ns);
+	struct mntns_state *state;
+
+	if (inode == 0 || inode == host_mntns)
+		return 0;
+	state = look(child, ns, inode, inode_of(mnt_ns_of(parent)));
+	look_for_init(child, state);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int execed(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	struct mnt_namespace *ns = mnt_ns_of(task);
+	__u32 inode = inode_of(ns);
+	struct mntns_state *state;
+
+	if (inode == 0 || inode == host_mntns)
+		return 0;
+	state = look(task, ns, inode, inode);
+	if (!state || state->execed)
+		return 0;
+	state->execed = 1;
+	if (!state->init_tgid)
+		state->init_tgid = BPF_CORE_READ(task, tgid);
+	report(task, EVENT_EXEC, 0, state);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int exited(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	struct mnt_namespace *ns = mnt_ns_of(task);
+	__u32 inode = inode_of(ns);
+	struct mntns_state *state;
+	struct signal_struct *signal;
+	struct exit_state exit = {};
+	struct nsproxy *nsproxy;
+	__u32 tid, live = 0, sharers = 0;
+
+	if (inode == 0 || inode == host_mntns)
+		return 0;
+	tid = BPF_CORE_READ(task, pid);
+	exit.unique = unique_of(ns);
+	exit.time = bpf_ktime_get_boot_ns();
+	exit.mntns = inode;
+	exit.tgid = BPF_CORE_READ(task, tgid);
+	bpf_map_update_elem(&exiting, &tid, &exit, BPF_ANY);
+
+	nsproxy = BPF_CORE_READ(task, nsproxy);
+	bpf_core_read(&sharers, sizeof(sharers), &nsproxy->count);
+	if (sharers == 1 && refs_of(ns) == 1) {
+		report_short(task, EVENT_GONE);
+		return 0;
+	}
+	state = bpf_map_lookup_elem(&known, &inode);
+	if (!state || state->init_tgid != exit.tgid)
+		return 0;
+	signal = BPF_CORE_READ(task, signal);
+	bpf_core_read(&live, sizeof(live), &signal->live);
+	if (live == 0)
+		report_short(task, EVENT_DIED);
+	return 0;
+}
+
+static __always_inline int remember(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 inode = inode_of(mnt_ns_of(task));
+
+	bpf_map_update_elem(&leaving, &tid, &inode, BPF_ANY);
+	return 0;
+}
+
+static __always_inline int moved(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct mnt_namespace *ns = mnt_ns_of(task);
+	__u32 *before = bpf_map_lookup_elem(&leaving, &tid);
+	__u32 inode = inode_of(ns);
+	__u32 from;
+
+	if (!before)
+		return 0;
+	from = *before;
+	bpf_map_delete_elem(&leaving, &tid);
+	if (inode == 0 || inode == from || inode == host_mntns)
+		return 0;
+	look(task, ns, inode, from);
+	return 0;
+}
+
+SEC("tp/syscalls/sys_enter_unshare")
+int unshare_entered(struct trace_event_raw_sys_enter *ctx)
+{
+	return ctx->args[0] & CLONE_NEWNS ? remember() : 0;
+}
+
+SEC("tp/syscalls/sys_exit_unshare")
+int unshare_left(void *ctx)
+{
+	return moved();
+}
+
+SEC("tp/syscalls/sys_enter_setns")
+int setns_entered(void *ctx)
+{
+	return remember();
+}
+
+SEC("tp/syscalls/sys_exit_setns")
+int setns_left(void *ctx)
+{
+	return moved();
+}
+
+SEC("raw_tp/cgroup_attach_task")
+int attached(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[2];
+	struct mnt_namespace *ns = mnt_ns_of(task);
+	__u32 inode = inode_of(ns);
+	struct mntns_state *state;
+
+	if (inode == 0 || inode == host_mntns)
+		return 0;
+	state = look(task, ns, inode, inode);
+	if (!state || (state->init_tgid && state->init_tgid != BPF_CORE_READ(task, tgid)))
+		return 0;
+	report(task, EVENT_ATTACH, 0, state);
+	return 0;
+}
+
+/* What runs already. */
+SEC("iter/task")
+int scan(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct mntns_state *state;
+	struct mnt_namespace *ns;
+	__u32 inode;
+
+	if (!task || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+		return 0;
+	ns = mnt_ns_of(task);
+	inode = inode_of(ns);
+	if (inode == 0 || inode == host_mntns)
+		return 0;
+	state = look(task, ns, inode, 0);
+	look_for_init(task, state);
+	if (state)
+		state->execed = 1;
+	return 0;
+}
+
+/*
+ * Takes a namespace out of a filter (args[2], or all from MAX_FILTERS on: then it is forgotten as well), unless its number
+ * belongs to another namespace by now. Never attached: user space runs it.
+ */
+SEC("raw_tp/forget")
+int forget(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 inode = ctx->args[0];
+	__u64 unique = ctx->args[1];
+	__u32 only = ctx->args[2];
+	struct mntns_state *state = bpf_map_lookup_elem(&known, &inode);
+	__u64 key = inode;
+	__u32 undecided = 1;
+	__u32 i;
+
+	if (state && state->unique != unique)
+		return 0;
+	if (state && only >= MAX_FILTERS)
+		bpf_map_delete_elem(&known, &inode);
+	for (i = 0; i < MAX_FILTERS; i++) {
+		__u32 slot = i;
+		void *filter;
+
+		if (only < MAX_FILTERS && only != i)
+			continue;
+		filter = bpf_map_lookup_elem(&filters, &slot);
+		if (!filter)
+			continue;
+		bpf_map_delete_elem(filter, &key);
+		state = bpf_map_lookup_elem(&known, &inode);
+		/* One with the same number came in the meantime, and what was deleted may have been its entry. */
+		if (state && state->unique != unique)
+			bpf_map_update_elem(filter, &key, &undecided, BPF_ANY);
+	}
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -49,8 +49,8 @@ export class Btf {
   readonly stringsEnd: number;
   /** All of `bytes`, for readers of raw types. */
   readonly view: DataView;
-  /** Offset in `bytes` of each own type. */
-  readonly #offsets: Uint32Array;
+  /** Where each own type starts, in words from the first. */
+  readonly #starts: Uint32Array;
   readonly #stringsAt: number;
   readonly #names = new Map<NameSpace, NameIndex>();
   #pointerSize: 0 | 4 | 8 = 0;
@@ -68,8 +68,8 @@ export class Btf {
     this.stringsEnd = this.firstString + this.header.stringsLength;
     this.#stringsAt = this.header.stringsAt;
     this.#checkStrings();
-    this.#offsets = indexTypes(this);
-    this.typeCount = this.firstId + this.#offsets.length;
+    this.#starts = indexTypes(this);
+    this.typeCount = this.firstId + this.#starts.length;
   }
 
   /**
@@ -169,13 +169,13 @@ export class Btf {
 
   /** Offset in `bytes` of an own type (not the base's, not void). */
   offsetOf(id: number): number {
-    const at = this.#offsets[id - this.firstId];
-    if (at === undefined) {
+    const start = this.#starts[id - this.firstId];
+    if (start === undefined) {
       const where = { ...this.where(), id };
       const why = `the last id is ${this.typeCount - 1}`;
       throw new FormatError({ code: 'E_BTF_TYPE_ID', what: 'there is no BTF type with this id', where, why });
     }
-    return at;
+    return this.header.typesAt + start * 4;
   }
 
   /** An own type as it stands in the blob: its head of 12 bytes and what follows. A view. */
@@ -209,7 +209,7 @@ export class Btf {
 
   #nameIndex(space: NameSpace): NameIndex {
     let index = this.#names.get(space);
-    if (index === undefined) this.#names.set(space, (index = new NameIndex(this, this.#offsets, space)));
+    if (index === undefined) this.#names.set(space, (index = new NameIndex(this, this.#starts, space)));
     return index;
   }
 

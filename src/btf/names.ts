@@ -1,4 +1,5 @@
 import type { Btf } from './btf.ts';
+import { typeWords } from './scan.ts';
 import { BTF_KIND } from './types.ts';
 
 const { FUNC, VAR, DATASEC, DECL_TAG } = BTF_KIND;
@@ -30,94 +31,112 @@ export function nameSpaceOf(kind: number): NameSpace {
 }
 
 /**
- * A hash table over the names of one BTF's own types (or functions, variables and sections), in two typed arrays: buckets lead to the first type, each type to
- * the next of its bucket. Types are filed under their essential name, which serves both exact and CO-RE look-ups.
+ * A hash table over the names of one BTF's own types (or functions, variables and sections), in typed arrays: buckets lead to the first type, each type to
+ * the next of its bucket. The few types whose name has a flavour also stand in a list, for CO-RE, which looks past flavours.
  */
 export class NameIndex {
   readonly #btf: Btf;
-  readonly #mask: number;
-  /** One more than the index of the bucket's first type; 0 is none. */
+  /** One more than the index of the bucket's first type; 0 is none. Its length is a power of two. */
   readonly #heads: Uint32Array;
   readonly #next: Uint32Array;
+  /** Indices, ascending. */
+  readonly #flavoured: Uint32Array;
 
-  constructor(btf: Btf, offsets: Uint32Array, space: NameSpace) {
+  constructor(btf: Btf, starts: Uint32Array, space: NameSpace) {
     this.#btf = btf;
-    const buckets = 2 ** Math.ceil(Math.log2(Math.max(offsets.length, 1)));
-    this.#mask = buckets - 1;
-    this.#heads = new Uint32Array(buckets);
-    this.#next = new Uint32Array(offsets.length);
-    const { view, littleEndian } = btf;
-    const kinds = Uint8Array.from({ length: 128 }, (_, kind) => Number(nameSpaceOf(kind) === space));
-    // Backwards, so that chains run from low ids to high.
-    for (let index = offsets.length - 1; index >= 0; index--) {
-      const at = offsets[index] as number;
-      if (kinds[(view.getUint32(at + 4, littleEndian) >>> 24) & 0x7f] !== 0) this.#file(index, view.getUint32(at, littleEndian));
-    }
+    this.#heads = new Uint32Array(2 ** Math.ceil(Math.log2(Math.max(starts.length / 4, 1))));
+    this.#next = new Uint32Array(starts.length);
+    const wanted = Uint8Array.from({ length: 128 }, (_, kind) => Number(nameSpaceOf(kind) === space));
+    this.#flavoured = fileNames(btf, starts, wanted, this.#heads, this.#next);
   }
 
+  /** Ids of this very name, ascending. */
   exact(name: Uint8Array): number[] {
-    return this.#find(name, essentialNameLength(name), (bytes) => bytes.length === name.length);
-  }
-
-  essential(name: Uint8Array): number[] {
-    return this.#find(name, name.length, (bytes) => essentialNameLength(bytes) === name.length);
-  }
-
-  #file(index: number, nameOffset: number): void {
-    const hash = nameOffset === 0 ? null : this.#hashAt(nameOffset);
-    if (hash === null) return;
-    this.#next[index] = this.#heads[hash & this.#mask] as number;
-    this.#heads[hash & this.#mask] = index + 1;
-  }
-
-  #find(name: Uint8Array, essentialLength: number, fits: (bytes: Uint8Array) => boolean): number[] {
     const ids: number[] = [];
     if (name.length > maxIndexed) return ids;
-    const hash = hashBytes(name, 0, essentialLength);
-    for (let slot = this.#heads[hash & this.#mask] as number; slot !== 0; slot = this.#next[slot - 1] as number) {
-      const id = this.#btf.firstId + slot - 1;
-      const bytes = this.#btf.stringBytes(this.#btf.nameOffsetOf(id));
-      if (bytes.length >= name.length && startsWith(bytes, name) && fits(bytes)) ids.push(id);
+    const heads = this.#heads;
+    for (let slot = heads[hashBytes(name) & (heads.length - 1)] as number; slot !== 0; slot = this.#next[slot - 1] as number) {
+      const bytes = this.#nameOf(slot - 1);
+      if (bytes.length === name.length && startsWith(bytes, name)) ids.push(this.#btf.firstId + slot - 1);
     }
     return ids;
   }
 
-  /** The hash of the essential name at a string offset; null where it is empty, too long or nowhere. */
-  #hashAt(nameOffset: number): number | null {
-    let btf = this.#btf;
-    while (btf.base !== null && nameOffset < btf.firstString) btf = btf.base;
-    if (nameOffset >= btf.stringsEnd) return null;
-    const start = btf.header.stringsAt + nameOffset - btf.firstString;
-    return hashName(btf.bytes, start);
+  /** Ids of this name with or without a flavour, ascending. */
+  essential(name: Uint8Array): number[] {
+    const ids = essentialNameLength(name) === name.length ? this.exact(name) : [];
+    const plain = ids.length;
+    for (const index of this.#flavoured) {
+      const bytes = this.#nameOf(index);
+      if (bytes.length > name.length && startsWith(bytes, name) && essentialNameLength(bytes) === name.length)
+        ids.push(this.#btf.firstId + index);
+    }
+    return ids.length === plain ? ids : ids.toSorted((a, b) => a - b);
+  }
+
+  #nameOf(index: number): Uint8Array {
+    return this.#btf.stringBytes(this.#btf.nameOffsetOf(this.#btf.firstId + index));
   }
 }
 
-/** The hash of the essential name that starts here; null where it is empty or too long. */
-function hashName(bytes: Uint8Array, start: number): number | null {
-  let hash = fnvOffset;
-  let underscores = 0;
-  let flavoured = false;
-  let end = start;
-  for (let byte = bytes[end] as number; byte !== 0; byte = bytes[++end] as number) {
-    hash = Math.imul(hash ^ byte, fnvPrime);
-    underscores = byte === underscore ? underscores + 1 : 0;
-    if (underscores === 3) flavoured = true;
-    if (end - start === maxIndexed) return null;
+/**
+ * Files all names of the wanted kinds; gives the indices of those with a flavour. It is entered once in most processes, and
+ * the engine compiles it while it runs, trusting what it has seen: a branch taken for the first time late would throw that away.
+ */
+function fileNames(btf: Btf, starts: Uint32Array, wanted: Uint8Array, heads: Uint32Array, next: Uint32Array): Uint32Array {
+  const words = typeWords(btf);
+  const mask = heads.length - 1;
+  const { firstString, stringsEnd } = btf;
+  const ownStart = btf.header.stringsAt - firstString;
+  // Grows at its end, backwards as the walk goes.
+  const flavoured = new Uint32Array(starts.length + 1);
+  let first = starts.length;
+  // Backwards, so that chains run from low ids to high.
+  for (let index = starts.length - 1; index >= 0; index--) {
+    const at = starts[index] as number;
+    if (wanted[((words[at + 1] as number) >>> 24) & 0x7f] === 0) continue;
+    const nameOffset = words[at] as number;
+    let { bytes } = btf;
+    let from = ownStart + nameOffset;
+    // Names of a split BTF may be its base's. The words are signed.
+    if (nameOffset < firstString || nameOffset >= stringsEnd) {
+      const place = stringPlace(btf, nameOffset >>> 0);
+      if (place === null) continue;
+      ({ bytes, from } = place);
+    }
+    let hash = fnvOffset;
+    let underscores = 0;
+    let most = 0;
+    let end = from;
+    const limit = from + maxIndexed;
+    for (let byte = bytes[end] as number; byte !== 0 && end <= limit; byte = bytes[++end] as number) {
+      hash = Math.imul(hash ^ byte, fnvPrime);
+      underscores = byte === underscore ? underscores + 1 : 0;
+      most = underscores > most ? underscores : most;
+    }
+    if (end === from || end > limit) continue;
+    flavoured[first] = index;
+    first -= most > 2 ? 1 : 0;
+    const bucket = (hash ^ (hash >>> 15)) & mask;
+    next[index] = heads[bucket] as number;
+    heads[bucket] = index + 1;
   }
-  if (end === start) return null;
-  return flavoured ? hashBytes(bytes, start, start + essentialNameLength(bytes, start, end)) : mix(hash);
+  return flavoured.slice(first + 1);
 }
 
-/** FNV-1a. */
-function hashBytes(bytes: Uint8Array, start: number, end: number): number {
+/** Where a string of a base lies; null where there is none at this offset. */
+function stringPlace(btf: Btf, nameOffset: number): { readonly bytes: Uint8Array; readonly from: number } | null {
+  let owner = btf;
+  while (owner.base !== null && nameOffset < owner.firstString) owner = owner.base;
+  if (nameOffset >= owner.stringsEnd) return null;
+  return { bytes: owner.bytes, from: owner.header.stringsAt + nameOffset - owner.firstString };
+}
+
+/** FNV-1a, its high bits mixed into the low ones, which alone spread badly. */
+function hashBytes(bytes: Uint8Array): number {
   let hash = fnvOffset;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] as number), fnvPrime);
-  return mix(hash);
-}
-
-/** The low bits of FNV alone spread badly. */
-function mix(hash: number): number {
-  return (hash ^ (hash >>> 15)) >>> 0;
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, fnvPrime);
+  return hash ^ (hash >>> 15);
 }
 
 function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {

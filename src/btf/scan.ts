@@ -4,49 +4,79 @@ import { kindLayouts, typeHeadSize, type KindLayout } from './kinds.ts';
 
 /** Kind numbers are seven bits. */
 const kindCount = 128;
+const headWords = typeHeadSize / 4;
+
+const hostLittleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 /**
- * The one pass over the type section: the offset of every type, each checked to be of a known kind (or one that the
- * layout section describes) and to lie within the section.
+ * The type section as 32-bit words of this machine: a view where its bytes stand so, else a copy. Loops over words are fast
+ * from their first round on, which matters for what a process does once; calls of a DataView are not. The words are signed,
+ * for those above 2^31 would be objects in code that is not compiled yet.
  */
-export function indexTypes(btf: Btf): Uint32Array {
+export function typeWords(btf: Btf): Int32Array {
   const { view, littleEndian } = btf;
   const { typesAt, typesLength } = btf.header;
-  const end = typesAt + typesLength;
-  const [infoSizes, elementSizes] = sizesByKind(btf);
-  // A type is at least its head: what the section holds bounds the allocation.
-  const offsets = new Uint32Array(Math.floor(typesLength / typeHeadSize));
-  let count = 0;
-  let at = typesAt;
-  while (at < end) {
-    if (end - at < typeHeadSize) throw typeError(btf, count, at, `${end - at} bytes are left, a type has at least ${typeHeadSize}`);
-    const info = view.getUint32(at + 4, littleEndian);
-    const kind = (info >>> 24) & 0x7f;
-    const infoSize = infoSizes[kind] as number;
-    if (infoSize < 0) throw typeError(btf, count, at, `kind ${kind} is unknown, and no layout section tells its size`);
-    const size = typeHeadSize + infoSize + (info & 0xffffff) * (elementSizes[kind] as number);
-    if (size > end - at)
-      throw typeError(btf, count, at, `kind ${kind} with vlen ${info & 0xffffff} needs ${size} bytes, ${end - at} are left`);
-    offsets[count++] = at;
-    at += size;
-  }
-  return offsets.slice(0, count);
+  const count = typesLength >>> 2;
+  const offset = view.byteOffset + typesAt;
+  if (littleEndian === hostLittleEndian && offset % 4 === 0) return new Int32Array(view.buffer, offset, count);
+  return Int32Array.from({ length: count }, (_, i) => view.getInt32(typesAt + i * 4, littleEndian));
 }
 
-/** info and element size by kind number; an info size of -1 marks kinds that nobody describes. */
-function sizesByKind(btf: Btf): [infoSizes: Int16Array, elementSizes: Uint8Array] {
-  const infoSizes = new Int16Array(kindCount).fill(-1);
-  const elementSizes = new Uint8Array(kindCount);
+/**
+ * The one pass over the type section: the word at which every type starts, each checked to be of a known kind (or one that
+ * the layout section describes) and to lie within the section.
+ */
+export function indexTypes(btf: Btf): Uint32Array {
+  const words = typeWords(btf);
+  const { length } = words;
+  const [heads, elements] = wordsByKind(btf);
+  // A type is at least its head: what the section holds bounds the allocation.
+  const starts = new Uint32Array(Math.floor(length / headWords));
+  let count = 0;
+  let at = 0;
+  while (at < length) {
+    const info = words[at + 1] as number;
+    const kind = (info >>> 24) & 0x7f;
+    const head = heads[kind] as number;
+    if (head === 0) break;
+    starts[count++] = at;
+    at += head + (info & 0xffffff) * (elements[kind] as number);
+  }
+  if (at * 4 !== btf.header.typesLength) throw malformed(btf, starts, count, at);
+  return starts.slice(0, count);
+}
+
+/** What is wrong where the types do not end with the section. */
+function malformed(btf: Btf, starts: Uint32Array, count: number, end: number): FormatError {
+  const { view, littleEndian } = btf;
+  const { typesAt, typesLength } = btf.header;
+  // Either the last type runs over the end, or what follows it is no type.
+  const over = end * 4 > typesLength;
+  const index = over ? count - 1 : count;
+  const at = over ? (starts[index] as number) * 4 : end * 4;
+  const left = typesLength - at;
+  if (left < typeHeadSize) return typeError(btf, index, typesAt + at, `${left} bytes are left, a type has at least ${typeHeadSize}`);
+  const info = view.getUint32(typesAt + at + 4, littleEndian);
+  const kind = (info >>> 24) & 0x7f;
+  if (!over) return typeError(btf, index, typesAt + at, `kind ${kind} is unknown, and no layout section tells its size`);
+  const size = end * 4 - at;
+  return typeError(btf, index, typesAt + at, `kind ${kind} with vlen ${info & 0xffffff} needs ${size} bytes, ${left} are left`);
+}
+
+/** Words of head and information, and of each element, by kind number; 0 marks kinds that nobody describes. */
+function wordsByKind(btf: Btf): [heads: Uint32Array, elements: Uint32Array] {
+  const heads = new Uint32Array(kindCount);
+  const elements = new Uint32Array(kindCount);
   const set = (kind: number, layout: KindLayout): void => {
-    infoSizes[kind] = layout.infoSize;
-    elementSizes[kind] = layout.elementSize;
+    heads[kind] = headWords + layout.infoSize / 4;
+    elements[kind] = layout.elementSize / 4;
   };
   // Known kinds are what they are, whatever a layout section says; split BTF shares its base's layout.
   layoutOf(btf).forEach((layout, kind) => {
     if (kind < kindCount && layout.infoSize % 4 === 0 && layout.elementSize % 4 === 0) set(kind, layout);
   });
   for (let kind = 1; kind < kindLayouts.length; kind++) set(kind, kindLayouts[kind] as KindLayout);
-  return [infoSizes, elementSizes];
+  return [heads, elements];
 }
 
 /** The layout section by kind number (own, else the base's); empty where there is none. */

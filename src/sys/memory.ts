@@ -17,6 +17,8 @@ export interface MappingOptions {
   readonly length: number;
   /** Whether the pages can be written; writing to others kills the process. */
   readonly writable: boolean;
+  /** Maps a file privately instead of shared: some that can only be read want it so. */
+  readonly isPrivate?: boolean;
   /** What it is, for the error message: `the ring buffer's producer pages`. */
   readonly what: string;
   /** What the reader of the error message can do. */
@@ -82,7 +84,8 @@ export class Mapping {
   /** Maps a file (shared) or anonymous memory (private); throws a SyscallError where the kernel refuses. */
   static map(sys: Sys, options: MappingOptions): Mapping {
     const prot = options.writable ? PROT.PROT_READ | PROT.PROT_WRITE : PROT.PROT_READ;
-    const flags = options.fd === undefined ? MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS : MAP.MAP_SHARED;
+    const kind = options.isPrivate === true ? MAP.MAP_PRIVATE : MAP.MAP_SHARED;
+    const flags = options.fd === undefined ? MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS : kind;
     const { flags: fixed, reserved } =
       options.address === undefined ? { flags: 0, reserved: 0 } : placement(sys, options.address, options.length);
     const result = sys.call('mmap', options.address ?? 0, options.length, prot, flags | fixed, options.fd ?? -1, options.offset ?? 0);

@@ -26,6 +26,26 @@ t.test('an object without BTF has none', (t) => {
   t.end();
 });
 
+t.test('a blob that does not lie on a word boundary, and a name offset that no string has', async (t) => {
+  const builder = new BtfBuilder();
+  const struct = builder.add({ kind: 'STRUCT', name: 'thing', size: 0, members: [] });
+  const lost = builder.add({ kind: 'STRUCT', name: 'lost', size: 0, members: [] });
+  const blob = builder.encode();
+  for (let shift = 0; shift < 4; shift++) {
+    const room = new Uint8Array(blob.length + shift);
+    room.set(blob, shift);
+    const btf = Btf.parse(room.subarray(shift));
+    t.same([btf.findByName('thing', 'STRUCT'), btf.findByName('lost', 'STRUCT')], [struct, lost], `shifted by ${shift}`);
+  }
+  const btf = Btf.parse(blob);
+  for (const offset of [0x80000000, 0xffffffff, btf.stringsEnd]) {
+    const broken = blob.slice();
+    new DataView(broken.buffer).setUint32(btf.offsetOf(lost), offset, true);
+    const found = Btf.parse(broken);
+    t.same([found.findByName('thing', 'STRUCT'), found.findByName('lost', 'STRUCT')], [struct, null], `name at ${offset}`);
+  }
+});
+
 t.test('names: by kind, all of one name, flavours', (t) => {
   const builder = new BtfBuilder();
   const first = builder.add(int);

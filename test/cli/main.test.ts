@@ -49,7 +49,7 @@ t.test('mistakes in typing end with 2 and say what is wrong', async (t) => {
     [['check'], /check needs an object/],
     [['check', '--nisns', 'a.o'], /unknown option --nisns: did you mean --insns\?/],
     [['run'], /run needs a gadget/],
-    [['run', 'trace_exce'], /no gadget trace_exce.*did you mean trace_exec\?/],
+    [['run', 'trace_exce'], /no gadget trace_exce.*did you mean trace_exec\b/],
     [['btf'], /btf needs a verb/],
     [['btf', 'min'], /btf min needs objects and --out FILE/],
     [['link', 'out'], /link needs a file to write and objects to link/],

@@ -22,8 +22,9 @@ void t.test('kernel versions', async (test) => {
   for (const [release, version, signature, code] of rows) test.equal(parseKernelVersion({ release, version, signature }), code, release);
 });
 
+const vector = (...words: bigint[]): Uint8Array => new Uint8Array(BigUint64Array.from(words).buffer);
+
 void t.test('page size of an auxiliary vector', async (test) => {
-  const vector = (...words: bigint[]): Uint8Array => new Uint8Array(BigUint64Array.from(words).buffer);
   for (const size of [4096n, 16384n, 65536n])
     test.equal(parsePageSize(vector(33n, 0x7ffc0000n, 6n, size, 17n, 100n, 0n, 0n)), Number(size));
   test.equal(parsePageSize(vector(33n, 6n, 17n, 6n, 0n, 0n)), null, 'a value is no tag');

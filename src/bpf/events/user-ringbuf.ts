@@ -196,7 +196,7 @@ export class UserRingbuf {
   #mayHaveRoom(ms: number, signal: AbortSignal | undefined): Promise<void> {
     const { sys } = this.#map.kernel;
     const epoll = new Epoll(sys, 1);
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       let watch: ReturnType<typeof sys.watch> = null;
       const done = (): void => {
         clearTimeout(timer);
@@ -209,15 +209,10 @@ export class UserRingbuf {
       const timer = setTimeout(done, Math.ceil(ms));
       this.#waits.add(done);
       signal?.addEventListener('abort', done);
-      try {
-        // Edge-triggered, and past the edge of now: a ring with some room, too little for us, is writable all the time.
-        epoll.add(this.#fd, EPOLL.EPOLLOUT | EPOLL.EPOLLET);
-        epoll.wait(0);
-        watch = sys.watch(epoll.fd, done);
-      } catch (error) {
-        done();
-        reject(error as Error);
-      }
+      // Edge-triggered, and past the edge of now: a ring with some room, too little for us, is writable all the time.
+      epoll.add(this.#fd, EPOLL.EPOLLOUT | EPOLL.EPOLLET);
+      epoll.wait(0);
+      watch = sys.watch(epoll.fd, done);
     });
   }
 }

@@ -129,7 +129,8 @@ const probes: Readonly<Record<string, Probe>> = {
   struct_ops: (kernel) => {
     const btf = kernel.vmlinuxBtf();
     const names: string[] = [];
-    for (let id = btf?.firstId ?? 0; btf !== null && id < btf.typeCount; id++) {
+    if (btf === null) return feature(false, '', 'the kernel has no BTF');
+    for (let id = btf.firstId; id < btf.typeCount; id++) {
       if (btf.kindOf(id) !== BTF_KIND.STRUCT || !btf.nameOf(id).startsWith('bpf_struct_ops_')) continue;
       const type = btf.type(id);
       // The kernel's wrapper: struct bpf_struct_ops_NAME { common; struct NAME data; }.

@@ -83,7 +83,7 @@ export class Kernel {
 
   /** The running kernel's own BTF, null where it has none. */
   vmlinuxBtf(): Btf | null {
-    if (this.#vmlinux === undefined) this.#vmlinux = readVmlinuxBtf(this.release, (notice) => this.notice(notice));
+    if (this.#vmlinux === undefined) this.#vmlinux = readVmlinuxBtf(this.sys, this.release, (notice) => this.notice(notice));
     return this.#vmlinux;
   }
 

@@ -1,7 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { Btf } from '../../btf/btf.ts';
 import { btfFromElf } from '../../btf/from-elf.ts';
 import { parseElf } from '../../elf/file.ts';
+import { Mapping } from '../../sys/memory.ts';
+import { pageSize } from '../../sys/page-size.ts';
+import type { Sys } from '../../sys/sys.ts';
 import type { NoticeListener } from './notice.ts';
 
 /** Where a kernel's BTF may lie, the first that can be read counts. */
@@ -19,11 +22,11 @@ export function vmlinuxBtfPaths(release: string): readonly string[] {
 }
 
 /** Reads the running kernel's BTF; null where it has none anywhere. A broken file is passed over with a notice. */
-export function readVmlinuxBtf(release: string, notice: NoticeListener): Btf | null {
+export function readVmlinuxBtf(sys: Sys, release: string, notice: NoticeListener): Btf | null {
   for (const path of vmlinuxBtfPaths(release)) {
     let bytes: Uint8Array;
     try {
-      bytes = readFileSync(path);
+      bytes = mapFile(sys, path) ?? readFileSync(path);
     } catch {
       continue;
     }
@@ -35,6 +38,27 @@ export function readVmlinuxBtf(release: string, notice: NoticeListener): Btf | n
     }
   }
   return null;
+}
+
+/**
+ * The kernel's own copy, where it lets itself be mapped (Linux 6.16, only the file in sysfs): nothing is read, copied or
+ * charged to this process. The pages go when nobody holds a view of them any more.
+ */
+function mapFile(sys: Sys, path: string): Uint8Array | null {
+  // A recording would miss what is read from memory.
+  if (!path.startsWith('/sys/') || !sys.real || sys.backend.inner !== undefined) return null;
+  const fd = openSync(path, 'r');
+  try {
+    const { size } = fstatSync(fd);
+    const page = pageSize();
+    const length = Math.ceil(size / page) * page;
+    const mapping = Mapping.map(sys, { fd, length, writable: false, isPrivate: true, what: 'the BTF of the kernel' });
+    return new Uint8Array(mapping.buffer, 0, size);
+  } catch {
+    return null;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** BTF from a file's bytes: a raw blob, or an ELF file with a .BTF section (null where it has none). */

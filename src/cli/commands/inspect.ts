@@ -44,11 +44,10 @@ function inspectionText(found: Inspection): string {
   const section = (title: string, head: readonly string[], rows: readonly (readonly (string | number | bigint | null)[])[]): void => {
     if (rows.length > 0) parts.push(`${title}\n${table(head, rows)}`);
   };
-  const typeName = (type: number): string => Object.entries(SHT).find(([, value]) => value === type)?.[0] ?? `0x${type.toString(16)}`;
   section(
     'Sections',
     ['#', 'NAME', 'TYPE', 'SIZE'],
-    found.sections.map((each) => [each.index, each.name, typeName(each.type), each.size]),
+    found.sections.map((each) => [each.index, each.name, sectionTypeName(each.type), each.size]),
   );
   section(
     'Maps',
@@ -90,4 +89,8 @@ function inspectionText(found: Inspection): string {
   for (const code of found.disassembly ?? [])
     parts.push(`Disassembly of ${printable(code.program)} (${printable(code.section)})\n${code.text}`);
   return `${parts.map((part) => part.trimEnd()).join('\n\n')}\n`;
+}
+
+function sectionTypeName(type: number): string {
+  return Object.entries(SHT).find(([, value]) => value === type)?.[0] ?? `0x${type.toString(16)}`;
 }

@@ -88,21 +88,22 @@ t.test('a map of maps with contents: ids come out, other maps go in', async (t) 
   t.equal(idOf(1), null);
 });
 
+const prefix = (bits: number, ...address: number[]): object => ({ bits, address });
+
 t.test('an LPM trie with typed keys', async (t) => {
   const { typed } = collection.map('routes');
-  const key = (bits: number, ...address: number[]): object => ({ bits, address });
-  typed.set(key(8, 10, 0, 0, 0), 8);
-  typed.set(key(24, 10, 1, 2, 0), 24);
-  t.equal(typed.get(key(32, 10, 1, 2, 3)), 24);
-  t.equal(typed.get(key(32, 10, 3, 2, 3)), 8);
-  t.equal(typed.get(key(32, 11, 1, 2, 3)), undefined);
+  typed.set(prefix(8, 10, 0, 0, 0), 8);
+  typed.set(prefix(24, 10, 1, 2, 0), 24);
+  t.equal(typed.get(prefix(32, 10, 1, 2, 3)), 24);
+  t.equal(typed.get(prefix(32, 10, 3, 2, 3)), 8);
+  t.equal(typed.get(prefix(32, 11, 1, 2, 3)), undefined);
   const kept = new Set<string>();
   let step = 0;
   for (const [found] of typed) {
     t.notOk(kept.has(JSON.stringify(found)), 'none twice');
     kept.add(JSON.stringify(found));
     typed.delete(found);
-    if (step++ < 4) typed.set(key(32, 192, 0, 0, step), step);
+    if (step++ < 4) typed.set(prefix(32, 192, 0, 0, step), step);
   }
   t.ok(kept.size >= 2);
 });

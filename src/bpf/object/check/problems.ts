@@ -102,16 +102,19 @@ function unreferenced(program: LinkedProgram, slots: InsnSlots): number[] {
   return program.functions.map(({ insn }) => insn).filter((insn) => insn !== 0 && !referenced.has(insn));
 }
 
+function unknownType(what: string): KernelProblem {
+  return plain('breaks', 'program type', what, 'this kernel does not know it');
+}
+
 function typeProblems({ spec, expectedAttachType }: LinkedProgram, { kernel }: ProblemContext): KernelProblem[] {
   const problems: KernelProblem[] = [];
-  const missing = (what: string): KernelProblem => plain('breaks', 'program type', what, 'this kernel does not know it');
   if (kernel.hasValue('bpf_prog_type', spec.type) === false)
-    problems.push(missing(nameOf(BPF_PROG_TYPE, spec.type) ?? `type ${spec.type}`));
+    problems.push(unknownType(nameOf(BPF_PROG_TYPE, spec.type) ?? `type ${spec.type}`));
   // Where the attach type may be left out, loaders leave it out on kernels that do not know it.
   const optional =
     spec.expectedAttachType === null || spec.section?.attachTypeOptional === true || spec.type === BPF_PROG_TYPE.BPF_PROG_TYPE_STRUCT_OPS;
   if (!optional && kernel.hasValue('bpf_attach_type', expectedAttachType) === false) {
-    problems.push(missing(nameOf(BPF_ATTACH_TYPE, expectedAttachType) ?? `attach type ${expectedAttachType}`));
+    problems.push(unknownType(nameOf(BPF_ATTACH_TYPE, expectedAttachType) ?? `attach type ${expectedAttachType}`));
   }
   return problems;
 }

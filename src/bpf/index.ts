@@ -28,13 +28,15 @@ export {
   attachNetns,
   attachSockmap,
   attachTcx,
-  attachXdp,
-  type Device,
   type NetfilterOptions,
   type SockmapOptions,
   type TcxOptions,
-  type XdpMode,
 } from './link/net.ts';
+export type { Device } from './link/device.ts';
+export type { Neighbour, OrderOptions } from './link/order.ts';
+export { queryAttached, type AttachedPrograms, type QueryTarget } from './link/query.ts';
+export { attachXdp, type XdpMode, type XdpOptions } from './link/xdp.ts';
+export { listUnlinked, sweepUnlinked, type Unlinked } from './link/unlinked/list.ts';
 export { listLinks, openLinkById, openPinnedLink } from './link/open.ts';
 export { attachPerfEvent, type PerfEventName, type PerfEventOptions } from './link/perf-event.ts';
 export { attachTc, type TcOptions } from './link/tc.ts';
@@ -46,7 +48,8 @@ export { attachUsdt, type UsdtOptions } from './link/usdt/usdt.ts';
 export { listPrograms, openPinnedProgram, openProgramByFd, openProgramById } from './program/open.ts';
 export { enableStats } from './program/stats.ts';
 export { attachIter, IterLink, type IterOptions } from './link/iter.ts';
-export { KernelLink, LinkGroup, PerfEventLink, type BpfLink, type LinkKind } from './link/link.ts';
+export { Attachment } from './link/attachment.ts';
+export { KernelLink, LinkGroup, type BpfLink, type LinkKind } from './link/link.ts';
 export { attachTracepoint, listTracepoints, type TracepointOptions } from './link/tracepoint.ts';
 export { attachRawTracepoint, attachTracing, listRawTracepoints, type TracingOptions } from './link/tracing.ts';
 export type { BatchEntries, MapBatch } from './map/batch.ts';

@@ -7,7 +7,8 @@ import { matchesGlob } from '../../src/bpf/link/glob.ts';
 import type { BpfLink } from '../../src/bpf/link/link.ts';
 import { attachSockmap } from '../../src/bpf/link/net.ts';
 import { RTM, RtNetlink } from '../../src/bpf/link/rtnetlink.ts';
-import { attachTc, tcmsg } from '../../src/bpf/link/tc.ts';
+import { attachTc } from '../../src/bpf/link/tc.ts';
+import { tcmsg } from '../../src/bpf/link/tc-filter.ts';
 import { attachUprobeMulti } from '../../src/bpf/link/uprobe-multi.ts';
 import { openBtf } from '../../src/bpf/map/open.ts';
 import { openObject } from '../../src/bpf/object/open.ts';
@@ -122,8 +123,8 @@ t.test('traffic control through clsact', async (t) => {
   t.throws(() => ingress.pin('/sys/fs/bpf/x'), { code: 'E_LINK_PIN' });
   if (hasTc) {
     t.match(qdiscs(), /clsact/);
-    t.match(filters('ingress'), /pref 7 bpf .*on_tc direct-action/);
-    t.match(filters('egress'), /on_classifier direct-action/);
+    t.match(filters('ingress'), /pref 7 bpf .*on_tc\[rawbpf_\w+\] direct-action/);
+    t.match(filters('egress'), /on_classifier\[rawbpf_\w+\] direct-action/);
   }
   ingress.close();
   ingress.close();

@@ -24,7 +24,7 @@ t.test('help goes to stdout, and without a command to stderr', async (t) => {
     const { code, out, err } = await run(...args);
     t.match({ code, err }, { code: 0, err: '' });
     t.match(out, /^rawbpf: eBPF for Node/);
-    for (const command of ['run', 'features', 'list', 'check', 'inspect', 'btf', 'link', 'types'])
+    for (const command of ['run', 'features', 'list', 'check', 'inspect', 'btf', 'link', 'links', 'types'])
       t.match(out, new RegExp(`^  ${command} `, 'm'));
   }
   const { code, out, err } = await run();
@@ -33,7 +33,7 @@ t.test('help goes to stdout, and without a command to stderr', async (t) => {
 });
 
 t.test('every command has help of its own', async (t) => {
-  for (const command of ['run', 'features', 'list', 'check', 'inspect', 'btf', 'link', 'types']) {
+  for (const command of ['run', 'features', 'list', 'check', 'inspect', 'btf', 'link', 'links', 'types']) {
     const { code, out } = await run(command, '--help');
     t.equal(code, 0, command);
     t.match(out, new RegExp(`^Usage: rawbpf ${command}`));

@@ -5,12 +5,15 @@ import { openPmuProbe } from '../kernel/pmu.ts';
 import type { BpfProgram } from '../program/program.ts';
 import type { BpfLink } from './link.ts';
 import { attachToPerfEvent } from './perf.ts';
+import { attachTracefsProbe, hasTracefsProbes, type ProbeWay } from './tracefs-probe.ts';
 import { suggest } from '../../bytes/suggest.ts';
 
 export interface KprobeOptions {
   /** Fires when the function returns; else what the program's section says. */
   readonly ret?: boolean;
   readonly cookie?: bigint;
+  /** Through the kprobe PMU (Linux 4.17) or tracefs; through the PMU where the kernel has it unless said. */
+  readonly via?: ProbeWay;
 }
 
 /** Where in the kernel: a function and an offset in it, or an address. */
@@ -47,9 +50,20 @@ export function attachKprobe(program: BpfProgram, target: string, options: Kprob
   if (ret && offset !== 0n && name !== '') {
     throw new UsageError({ code: 'E_KPROBE_TARGET', what: 'a return probe has no offset', where: { target } });
   }
+  const names = { kind: 'kprobe', target } as const;
+  const byTracefs = (): BpfLink => {
+    const place = name === '' ? `0x${offset.toString(16)}` : offset === 0n ? name : `${name}+${offset}`;
+    try {
+      return attachTracefsProbe(program, names, { kind: 'kprobe', place, ret }, options.cookie);
+    } catch (error) {
+      throw error instanceof SyscallError ? kprobeError(kernel, target, name, -error.errno) : error;
+    }
+  };
+  if (options.via === 'tracefs') return byTracefs();
   const event = openPmuProbe(kernel.sys, { pmu: 'kprobe', name, offset, ret, pid: -1, cpu: kernel.onlineCpus[0] ?? 0 });
+  if (!event.ok && event.missingPmu && options.via !== 'perf' && hasTracefsProbes(kernel, 'kprobe')) return byTracefs();
   if (!event.ok) throw event.missingPmu ? noKprobes(target) : kprobeError(kernel, target, name, event.errno);
-  return attachToPerfEvent(program, event.fd, { kind: 'kprobe', target }, options.cookie);
+  return attachToPerfEvent(program, event.fd, names, options.cookie);
 }
 
 /** Attaches a program to a system call by its plain name (`openat`): its function's name depends on kernel and architecture. */

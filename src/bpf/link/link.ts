@@ -1,8 +1,6 @@
-import { UnsupportedError } from '../../error.ts';
 import { bpf, bpfError } from '../../sys/bpf.ts';
-import type { LinkFd, PerfFd } from '../../sys/fds.ts';
+import type { LinkFd } from '../../sys/fds.ts';
 import { closeFd } from '../../sys/file.ts';
-import { perfIoctl } from '../../sys/perf-event.ts';
 import { BPF_F } from '../uapi/flags.gen.ts';
 import { ObjectFd } from '../fd.ts';
 import type { Kernel } from '../kernel/kernel.ts';
@@ -140,57 +138,6 @@ export class KernelLink implements BpfLink {
   }
 }
 
-/** A program set on a perf event by an ioctl, as kernels before 5.15 want it: it lives as long as the event's descriptor. */
-export class PerfEventLink implements BpfLink {
-  readonly kernel: Kernel;
-  readonly program: BpfProgram;
-  readonly kind: LinkKind;
-  readonly target: string;
-  readonly #owned: ObjectFd<'perf'>;
-
-  constructor(kernel: Kernel, fd: number, program: BpfProgram, names: LinkNames) {
-    this.kernel = kernel;
-    this.program = program;
-    this.kind = names.kind;
-    this.target = names.target;
-    this.#owned = new ObjectFd(kernel.sys, fd, `perf event ${names.target}`);
-  }
-
-  get fd(): PerfFd {
-    return this.#owned.fd;
-  }
-
-  get closed(): boolean {
-    return this.#owned.closed;
-  }
-
-  info(): null {
-    return null;
-  }
-
-  update(): never {
-    throw noLink('E_LINK_UPDATE', this, 'put another program into it');
-  }
-
-  pin(): never {
-    throw noLink('E_LINK_PIN', this, 'pin it');
-  }
-
-  detach(): void {
-    this.close();
-  }
-
-  close(): void {
-    if (this.closed) return;
-    perfIoctl(this.kernel.sys, this.fd, 'PERF_EVENT_IOC_DISABLE');
-    this.#owned.close();
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
-  }
-}
-
 /** Several links that belong together, such as one for each CPU. */
 export class LinkGroup implements BpfLink {
   readonly program: BpfProgram | null;
@@ -233,13 +180,4 @@ export class LinkGroup implements BpfLink {
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-function noLink(code: string, link: BpfLink, action: string): UnsupportedError {
-  return new UnsupportedError({
-    code,
-    what: `cannot ${action}`,
-    where: { kind: link.kind, target: link.target },
-    why: 'this kernel attaches such programs to a perf event, not through a link (Linux 5.15)',
-  });
 }

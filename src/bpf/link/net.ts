@@ -1,82 +1,31 @@
-import { readFileSync } from 'node:fs';
-import { toUtf8 } from '../../bytes/text.ts';
-import { UsageError } from '../../error.ts';
-import { check, SyscallError } from '../../sys/errno.ts';
+import { SyscallError } from '../../sys/errno.ts';
 import { dupFd, openFile } from '../../sys/file.ts';
-import type { Sys } from '../../sys/sys.ts';
 import { withFd } from '../fd.ts';
 import type { BpfMap } from '../map/map.ts';
 import { BPF_ATTACH_TYPE } from '../uapi/attach-type.gen.ts';
 import type { BpfProgram } from '../program/program.ts';
-import { ProgAttachment } from './attachment.ts';
 import { createLink } from './create.ts';
+import { type Device, deviceIndex } from './device.ts';
 import type { BpfLink } from './link.ts';
-import { didYouMean } from '../../bytes/suggest.ts';
+import { orderAttr, type OrderOptions } from './order.ts';
+import { progAttach } from './prog-attach.ts';
 
-/** A network device: its name, or its index in this process's network namespace. */
-export type Device = string | number;
-
-const AF_INET = 2;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
-const SIOCGIFINDEX = 0x8933;
-/** sizeof(struct ifreq), and its name's room with the NUL. */
-const ifreqSize = 40;
-const IFNAMSIZ = 16;
-
-/** The index of a device; throws E_DEVICE with suggestions where there is none of this name. */
-export function deviceIndex(sys: Sys, device: Device): number {
-  if (typeof device === 'number') return device;
-  const name = toUtf8(device);
-  if (name.length >= 1 && name.length < IFNAMSIZ) {
-    // By socket, not by /sys/class/net: that one shows the namespace it was mounted in.
-    const socket = check(sys.call('socket', AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), 'socket');
-    const request = new Uint8Array(ifreqSize);
-    request.set(name);
-    const found = withFd(sys, socket, () => sys.call('ioctl', socket, SIOCGIFINDEX, request) >= 0);
-    if (found) return new DataView(request.buffer).getInt32(IFNAMSIZ, true);
-  }
-  const next = didYouMean(device, deviceNames());
-  throw new UsageError({ code: 'E_DEVICE', what: 'no such network device', where: { device }, ...(next === '' ? {} : { next }) });
-}
-
-function deviceNames(): string[] {
-  try {
-    return Array.from(readFileSync('/proc/thread-self/net/dev', 'utf8').matchAll(/^\s*(\S+):/gm), (match) => match[1] as string);
-  } catch {
-    return [];
-  }
-}
-
-/** How an XDP program runs: by the driver, before a packet has a socket buffer (`native`), after it has one (`generic`), or in the device. */
-export type XdpMode = 'native' | 'generic' | 'offload';
-
-/** XDP_FLAGS_* of linux/if_link.h. */
-const xdpFlags: Readonly<Record<XdpMode, number>> = { generic: 2, native: 4, offload: 8 };
-
-/** Attaches an XDP program to a device; without a mode as near to the hardware as its driver can. */
-export function attachXdp(program: BpfProgram, device: Device, options: { readonly mode?: XdpMode } = {}): BpfLink {
-  const flags = options.mode === undefined ? 0 : xdpFlags[options.mode];
-  const target = { target_ifindex: deviceIndex(program.kernel.sys, device), flags };
-  return createLink(program, BPF_ATTACH_TYPE.BPF_XDP, { kind: 'xdp', target: String(device) }, target);
-}
-
-export interface TcxOptions {
+export interface TcxOptions extends OrderOptions {
   /** For programs whose section does not say. */
   readonly direction?: 'ingress' | 'egress';
 }
 
-/** Attaches a traffic control program to a device by tcx (Linux 6.6), after those that are there. */
+/** Attaches a traffic control program to a device by tcx (Linux 6.6), after those that are there unless told where. */
 export function attachTcx(program: BpfProgram, device: Device, options: TcxOptions = {}): BpfLink {
   const types = { ingress: BPF_ATTACH_TYPE.BPF_TCX_INGRESS, egress: BPF_ATTACH_TYPE.BPF_TCX_EGRESS };
   const type = options.direction === undefined ? program.expectedAttachType : types[options.direction];
-  const target = { target_ifindex: deviceIndex(program.kernel.sys, device) };
+  const target = { target_ifindex: deviceIndex(program.kernel.sys, device), ...orderAttr('tcx', options) };
   return createLink(program, type, { kind: 'tcx', target: String(device) }, target);
 }
 
 /** Attaches a traffic control program to a netkit device (Linux 6.7), as its section says: the primary or the peer. */
-export function attachNetkit(program: BpfProgram, device: Device): BpfLink {
-  const target = { target_ifindex: deviceIndex(program.kernel.sys, device) };
+export function attachNetkit(program: BpfProgram, device: Device, options: OrderOptions = {}): BpfLink {
+  const target = { target_ifindex: deviceIndex(program.kernel.sys, device), ...orderAttr('netkit', options) };
   return createLink(program, program.expectedAttachType, { kind: 'netkit', target: String(device) }, target);
 }
 
@@ -132,12 +81,13 @@ export function attachSockmap(program: BpfProgram, map: BpfMap, options: Sockmap
   } catch (error) {
     if (!(error instanceof SyscallError) || error.errnoName !== 'EINVAL') throw error;
     // The attachment outlives the caller's descriptor of the map.
-    return ProgAttachment.attach(program, type, names, dupFd(sys, map.fd));
+    return progAttach(program, type, names, dupFd(sys, map.fd));
   }
 }
 
 /** Attaches a program to an infrared receiver, given by its device (`/dev/lirc0`). */
 export function attachLirc(program: BpfProgram, device: string): BpfLink {
   const { sys } = program.kernel;
-  return ProgAttachment.attach(program, BPF_ATTACH_TYPE.BPF_LIRC_MODE2, { kind: 'lirc', target: device }, openFile(sys, device));
+  // It stays on the device when this process dies.
+  return progAttach(program, BPF_ATTACH_TYPE.BPF_LIRC_MODE2, { kind: 'lirc', target: device }, openFile(sys, device), { record: true });
 }

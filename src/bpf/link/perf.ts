@@ -5,7 +5,8 @@ import { closeFd } from '../../sys/file.ts';
 import { perfIoctl } from '../../sys/perf-event.ts';
 import { BPF_ATTACH_TYPE } from '../uapi/attach-type.gen.ts';
 import type { BpfProgram } from '../program/program.ts';
-import { type BpfLink, KernelLink, type LinkNames, PerfEventLink } from './link.ts';
+import { Attachment } from './attachment.ts';
+import { type BpfLink, KernelLink, type LinkNames } from './link.ts';
 
 /**
  * Sets a program on a perf event whose descriptor is given away: as a link where the kernel has them (5.15), else by the
@@ -48,5 +49,12 @@ function setProgram(program: BpfProgram, eventFd: number, names: LinkNames, cook
     const why = set === -22 ? 'the kernel refuses this program on this event: is its type right?' : undefined;
     throw new SyscallError('ioctl(PERF_EVENT_IOC_SET_BPF)', set, { what: 'cannot attach', where, ...(why === undefined ? {} : { why }) });
   }
-  return new PerfEventLink(kernel, eventFd, program, names);
+  return new Attachment(program, {
+    ...names,
+    why: 'this kernel attaches such programs to a perf event, not through a link (Linux 5.15)',
+    end() {
+      perfIoctl(kernel.sys, eventFd, 'PERF_EVENT_IOC_DISABLE');
+      closeFd(kernel.sys, eventFd);
+    },
+  });
 }

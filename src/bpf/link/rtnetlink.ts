@@ -4,7 +4,16 @@ import { closeFd } from '../../sys/file.ts';
 import type { Sys } from '../../sys/sys.ts';
 
 /** Message types and flags of linux/rtnetlink.h and linux/netlink.h. */
-export const RTM = { NEWQDISC: 36, DELQDISC: 37, NEWTFILTER: 44, DELTFILTER: 45, GETTFILTER: 46 } as const;
+export const RTM = {
+  GETLINK: 18,
+  SETLINK: 19,
+  NEWQDISC: 36,
+  DELQDISC: 37,
+  GETQDISC: 38,
+  NEWTFILTER: 44,
+  DELTFILTER: 45,
+  GETTFILTER: 46,
+} as const;
 export const NLM_F = { REQUEST: 1, ACK: 4, ECHO: 8, DUMP: 0x300, EXCL: 0x200, CREATE: 0x400 } as const;
 
 const AF_NETLINK = 16;
@@ -95,4 +104,17 @@ export function attribute(type: number, ...content: readonly Uint8Array[]): Uint
     at += part.length;
   }
   return bytes;
+}
+
+/** The attributes in these bytes by their types, the flags of which are left off; of equal ones the last. */
+export function attributes(bytes: Uint8Array): Map<number, Uint8Array> {
+  const found = new Map<number, Uint8Array>();
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at + 4 <= bytes.length;) {
+    const length = view.getUint16(at, true);
+    if (length < 4 || at + length > bytes.length) break;
+    found.set(view.getUint16(at + 2, true) & 0x3fff, bytes.subarray(at + 4, at + length));
+    at += (length + 3) & ~3;
+  }
+  return found;
 }

@@ -1,12 +1,12 @@
 import { UnsupportedError, UsageError } from '../../error.ts';
 import { SyscallError } from '../../sys/errno.ts';
 import { openPmuProbe } from '../kernel/pmu.ts';
-import type { Kernel } from '../kernel/kernel.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { functionOffset, resolveBinary } from './binary.ts';
 import { isReturnSection } from './kprobe.ts';
-import type { BpfLink } from './link.ts';
+import type { BpfLink, LinkNames } from './link.ts';
 import { attachToPerfEvent } from './perf.ts';
+import { attachTracefsProbe, hasTracefsProbes, type ProbeWay } from './tracefs-probe.ts';
 
 export interface UprobeOptions {
   /** Fires when the function returns; else what the program's section says. */
@@ -16,6 +16,8 @@ export interface UprobeOptions {
   readonly cookie?: bigint;
   /** File offset of a reference counter that the kernel raises while attached (a USDT semaphore). */
   readonly refCtrOffset?: number;
+  /** Through the uprobe PMU (Linux 4.17) or tracefs; through the PMU where the kernel has it unless said. */
+  readonly via?: ProbeWay;
 }
 
 /** Parses `path:function`, `path:function+0x10` or `path:0x1234` (an offset in the file). */
@@ -47,19 +49,17 @@ export function parseUprobeTarget(text: string): { readonly binary: string; read
  * }
  */
 export function attachUprobe(program: BpfProgram, target: string, options: UprobeOptions = {}): BpfLink {
-  const { kernel } = program;
   const { binary, symbol, offset } = parseUprobeTarget(target);
   const path = resolveBinary(binary);
   const at = symbol === null ? offset : functionOffset(path, symbol) + offset;
-  const event = openUprobe(kernel, {
+  const place = {
     path,
     offset: at,
     ret: options.ret ?? isReturnSection(program, 'uretprobe'),
-    target,
     ...(options.pid === undefined ? {} : { pid: options.pid }),
     ...(options.refCtrOffset === undefined ? {} : { refCtrOffset: options.refCtrOffset }),
-  });
-  return attachToPerfEvent(program, event, { kind: 'uprobe', target }, options.cookie);
+  };
+  return attachUprobeAt(program, { kind: 'uprobe', target }, place, options);
 }
 
 /** A place in a file to be probed. */
@@ -69,12 +69,21 @@ export interface UprobePlace {
   readonly ret: boolean;
   readonly pid?: number;
   readonly refCtrOffset?: number;
-  /** For messages. */
-  readonly target: string;
 }
 
-/** Opens the perf event of a uprobe; returns its descriptor. */
-export function openUprobe(kernel: Kernel, { path, offset, ret, pid = -1, refCtrOffset = 0, target }: UprobePlace): number {
+/** Attaches a program to a place in a file, through the uprobe PMU or, where there is none, tracefs. */
+export function attachUprobeAt(
+  program: BpfProgram,
+  names: LinkNames,
+  place: UprobePlace,
+  options: { readonly cookie?: bigint | undefined; readonly via?: ProbeWay } = {},
+): BpfLink {
+  const { kernel } = program;
+  const { path, offset, ret, pid = -1, refCtrOffset = 0 } = place;
+  const { target } = names;
+  const byTracefs = (): BpfLink =>
+    attachTracefsProbe(program, names, { ...place, kind: 'uprobe', place: `${path}:0x${offset.toString(16)}` }, options.cookie);
+  if (options.via === 'tracefs') return byTracefs();
   const event = openPmuProbe(kernel.sys, {
     pmu: 'uprobe',
     name: path,
@@ -85,7 +94,8 @@ export function openUprobe(kernel: Kernel, { path, offset, ret, pid = -1, refCtr
     cpu: pid === -1 ? (kernel.onlineCpus[0] ?? 0) : -1,
     refCtrOffset,
   });
-  if (event.ok) return event.fd;
+  if (event.ok) return attachToPerfEvent(program, event.fd, names, options.cookie);
+  if (event.missingPmu && options.via !== 'perf' && hasTracefsProbes(kernel, 'uprobe')) return byTracefs();
   if (event.missingPmu) {
     throw new UnsupportedError({
       code: 'E_UPROBE_MISSING',

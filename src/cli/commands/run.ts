@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Kernel } from '../../bpf/index.ts';
+import { Kernel, sweepUnlinked } from '../../bpf/index.ts';
 import { openObject } from '../../bpf/object/index.ts';
 import { foreignPidsNotice, hostContext, pidsAreHosts } from '../../enrich/index.ts';
 import { describeParam, GadgetRun, noMetadata, openGadget, parseMetadata, type Gadget, type RunCounters } from '../../gadget/index.ts';
@@ -80,6 +80,8 @@ async function runGadgetCommand(
   }
   if (given.operands.length > 0) throw usage(`run takes one gadget, not also ${given.operands.join(' ')}`);
   try {
+    // What a run that was killed has left attached.
+    sweepUnlinked(kernel);
     return await follow({ context, files, gadget, given, kernel, own, notice });
   } finally {
     kernel.close();

@@ -63,4 +63,4 @@ export const BPF_ATTR: Readonly<Record<BpfCommand, StructLayout>> = {
 export { btfInfo, linkInfo, mapInfo, progInfo } from './info.ts';
 export { iterLinkInfo, linkCreateAttr } from './link.ts';
 export { mapBatchAttr, mapCreateAttr, mapElemAttr } from './map.ts';
-export { progLoadAttr, progTestRunAttr } from './prog.ts';
+export { progLoadAttr, progQueryAttr, progTestRunAttr } from './prog.ts';

@@ -4,8 +4,8 @@ import { BPF_ATTACH_TYPE } from '../../uapi/attach-type.gen.ts';
 import { type UndoList, undoOnError } from '../../undo.ts';
 import { createLink } from '../create.ts';
 import { type BpfLink, LinkGroup, type LinkNames } from '../link.ts';
-import { openUprobe } from '../uprobe.ts';
-import { attachToPerfEvent } from '../perf.ts';
+import { ManagedLink } from '../managed.ts';
+import { attachUprobeAt } from '../uprobe.ts';
 import { addressesOf } from './addresses.ts';
 import { findUsdtProbe, parseUsdtTarget, type UsdtProbe, type UsdtSite, type UsdtTarget } from './probes.ts';
 import { type UsdtSpecs, usdtSpecsOf } from './specs.ts';
@@ -44,18 +44,15 @@ export function attachUsdt(program: BpfProgram, target: string | UsdtTarget, opt
     const links = multi
       ? [undo.own(attachMulti(program, probe, names, options.pid, cookies))]
       : probe.sites.map((site, i) => {
-          const event = openUprobe(kernel, {
-            path: probe.path,
-            offset: site.offset,
-            ret: false,
-            refCtrOffset: site.semaphoreOffset,
-            target: names.target,
-            ...(options.pid === undefined ? {} : { pid: options.pid }),
-          });
+          const place = { path: probe.path, offset: site.offset, ret: false, refCtrOffset: site.semaphoreOffset };
           // Without cookies the address tells the specification.
-          return undo.own(attachToPerfEvent(program, event, names, kernel.has('bpf_cookie') ? cookies[i] : 0n));
+          const cookie = kernel.has('bpf_cookie') ? cookies[i] : 0n;
+          const pid = options.pid === undefined ? {} : { pid: options.pid };
+          return undo.own(attachUprobeAt(program, names, { ...place, ...pid }, { cookie }));
         });
-    return new UsdtLink(program, names, links, () => described.release());
+    const [only] = links;
+    const all = only !== undefined && links.length === 1 ? only : new LinkGroup(program, names, links);
+    return new ManagedLink(all, () => described.release());
   });
 }
 
@@ -113,32 +110,5 @@ class Described {
     for (const address of this.#addresses.splice(0)) this.#specs?.unbindAddress(address);
     for (const id of this.#ids.values()) this.#specs?.giveBack(id);
     this.#ids.clear();
-  }
-}
-
-/** The links of one probe; what they wrote into the program's maps goes with them, unless they are pinned. */
-class UsdtLink extends LinkGroup {
-  readonly #release: () => void;
-  #pinned = false;
-
-  constructor(program: BpfProgram, names: LinkNames, links: readonly BpfLink[], release: () => void) {
-    super(program, names, links);
-    this.#release = release;
-  }
-
-  override pin(path: string): void {
-    if (this.links.length === 1) this.links[0]?.pin(path);
-    else super.pin(path);
-    this.#pinned = true;
-  }
-
-  override detach(): void {
-    super.detach();
-    this.#release();
-  }
-
-  override close(): void {
-    super.close();
-    if (!this.#pinned) this.#release();
   }
 }

@@ -32,6 +32,8 @@ export interface MapIteratorDeclaration {
   readonly map: string;
   readonly keyTypeId: number;
   readonly valueTypeId: number;
+  /** The per-CPU map NAME_lost_samples, which counts what the map had no room for; null in objects that do not count. */
+  readonly lostMap: string | null;
 }
 
 /** A variable that the user may set before loading: GADGET_PARAM. */
@@ -209,7 +211,9 @@ function readMapIterator(spec: ObjectSpec, draft: Draft, rest: string, marker: s
       next: 'declare them with __type(key, struct ...) and __type(value, struct ...)',
     });
   }
-  draft.mapIterators.push({ name, map, keyTypeId: mapSpec.keyTypeId, valueTypeId: mapSpec.valueTypeId });
+  const lost = `${map}_lost_samples`;
+  const lostMap = hasMap(spec, lost) ? lost : null;
+  draft.mapIterators.push({ name, map, keyTypeId: mapSpec.keyTypeId, valueTypeId: mapSpec.valueTypeId, lostMap });
 }
 
 function readParam(spec: ObjectSpec, draft: Draft, rest: string, marker: string): void {

@@ -9,7 +9,8 @@ const sharedCounter = 'gadget_lost_samples';
 export interface LossPlace {
   /** The per-CPU map NAME_lost_samples; null in objects that do not count. */
   readonly map: BpfMap | null;
-  readonly reader: EventSource;
+  /** What the kernel counts; null for a map, which it does not count for. */
+  readonly reader: EventSource | null;
 }
 
 /** Events that a gadget could not send: as its own counters say or, without those, the kernel. */
@@ -29,9 +30,10 @@ export class LossCounter {
     let own = Number(this.#shared?.() ?? 0n);
     let kernel = 0;
     for (const { map, reader } of this.#places) {
-      if (map === null && this.#shared === null && reader.counters.lost === null) return null;
+      const seen = reader?.counters.lost ?? null;
+      if (map === null && this.#shared === null && seen === null) return null;
       own += map === null ? 0 : sumOf(map);
-      kernel += reader.counters.lost ?? 0;
+      kernel += seen ?? 0;
     }
     // What the kernel counted in perf buffers is among what the gadget counted, unless that counts for ring buffers only.
     return Math.max(own, kernel);

@@ -238,7 +238,12 @@ export class GadgetRun {
         this.#guard(() => sink.batchEnd?.());
       });
     }
-    this.#losses = new LossCounter(this.#tracers, collection);
+    // Maps fill up too; what iterators show is never lost.
+    const maps = this.gadget.contract.mapIterators.map(({ lostMap }) => ({
+      map: lostMap === null ? null : collection.map(lostMap),
+      reader: null,
+    }));
+    this.#losses = new LossCounter([...this.#tracers, ...maps], collection);
   }
 
   /** What is called for every record: nothing in it allocates, unless the event has to be held. */

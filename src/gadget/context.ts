@@ -32,6 +32,26 @@ export interface EventContext {
   kernelEnum(name: string): BtfEnum | null;
   /** Names of containers; without it events have no container fields. */
   readonly containers?: ContainerNames;
+  /** Names of addresses; without it endpoints have no `k8s` fields. */
+  readonly endpoints?: EndpointNames;
+}
+
+/** Whose an address is, in a cluster. */
+export interface EndpointName {
+  readonly kind: 'pod' | 'svc' | 'node';
+  readonly name: string;
+  /** Empty for a node. */
+  readonly namespace: string;
+  /** `a=b,c=d` */
+  readonly labels: string;
+  /** Of a service: which pods are behind it, as `a=b,c=d`. */
+  readonly selector: string;
+}
+
+/** Whose an address is now; never waits. */
+export interface EndpointNames {
+  /** By the address as events write it; null where nobody is known to have it. */
+  endpoint(address: string): EndpointName | null;
 }
 
 /** A container as events show it; what is not known is an empty string. */

@@ -1,7 +1,7 @@
 import type { NameEvent, NameQuery, RuntimeNames } from '../containers/names.ts';
 import { RuntimeApiError } from './error.ts';
 import { GRPC_STATUS, GrpcClient } from './grpc.ts';
-import { member, parseJson, texts, type Json } from './json.ts';
+import { member, parseJson, texts, type Json } from '../json.ts';
 import { hostNetworkOf, podOfLabels } from './pod-labels.ts';
 import { ProtoMessage, ProtoWriter } from './protobuf.ts';
 import { emptyNames, mapSome, SmallCache, SocketSource, type SourceOptions } from './source.ts';

@@ -1,7 +1,7 @@
 import type { NameEvent, NameQuery, RuntimeNames } from '../containers/names.ts';
 import { RuntimeApiError } from './error.ts';
 import { GRPC_STATUS, GrpcClient } from './grpc.ts';
-import { at, integer, member, parseJson, text } from './json.ts';
+import { at, integer, member, parseJson, text } from '../json.ts';
 import { digestOf, podOfLabels } from './pod-labels.ts';
 import { ProtoMessage, ProtoWriter } from './protobuf.ts';
 import { emptyNames, mapSome, SmallCache, SocketSource, type SourceOptions } from './source.ts';

@@ -1,7 +1,7 @@
 import type { NameEvent, NameQuery, RuntimeNames } from '../containers/names.ts';
 import { RuntimeApiError } from './error.ts';
 import { UnixHttp } from './http.ts';
-import { at, elements, integer, member, text, texts, type Json } from './json.ts';
+import { at, elements, integer, member, text, texts, type Json } from '../json.ts';
 import { digestOf, podOfLabels } from './pod-labels.ts';
 import { emptyNames, mapSome, SmallCache, SocketSource, type SourceOptions } from './source.ts';
 

@@ -1,6 +1,6 @@
 import http from 'node:http';
 import { RuntimeApiError } from './error.ts';
-import { parseJson, type Json } from './json.ts';
+import { parseJson, type Json } from '../json.ts';
 
 /** What one question may cost. */
 export interface AskLimits {

@@ -1,5 +1,5 @@
 import type { PodNames } from '../containers/names.ts';
-import { at, elements, member, text, type Json } from './json.ts';
+import { at, elements, member, text, type Json } from '../json.ts';
 import { emptyPod } from './source.ts';
 
 /** What kubelets write on containers (k8s.io/kubelet, pkg/types/labels.go names them). */

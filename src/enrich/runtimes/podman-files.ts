@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { NameQuery, NameSource, RuntimeNames } from '../containers/names.ts';
-import { elements, member, parseJson, text, texts, type Json } from './json.ts';
+import { elements, member, parseJson, text, texts, type Json } from '../json.ts';
 import { podOfLabels } from './pod-labels.ts';
 import { emptyNames } from './source.ts';
 

@@ -1,7 +1,7 @@
 import type { NameEvent, NameQuery, RuntimeNames } from '../containers/names.ts';
 import { orNull } from './docker.ts';
 import { UnixHttp } from './http.ts';
-import { at, elements, integer, member, text, texts } from './json.ts';
+import { at, elements, integer, member, text, texts } from '../json.ts';
 import { podOfLabels } from './pod-labels.ts';
 import { emptyNames, mapSome, SocketSource, type SourceOptions } from './source.ts';
 

@@ -1,4 +1,6 @@
+import type { EndpointName } from '../context.ts';
 import type { Field } from '../field.ts';
+import type { EventRecord } from '../record.ts';
 import type { SourceBuilder } from '../source-builder.ts';
 import { namesByNumber } from './errno.ts';
 import { ip4Text, ip6Text } from './ip.ts';
@@ -18,7 +20,9 @@ export const l3endpointType: SpecialType = {
   applies: (field) => field.slot === null && field.tags.has('type:gadget_l3endpoint_t'),
   extend(builder, field) {
     const addr = addAddress(builder, field);
-    if (addr !== null) field.suggest('columns.hidden', 'true');
+    if (addr === null) return;
+    addNames(builder, field, addr);
+    field.suggest('columns.hidden', 'true');
   },
 };
 
@@ -36,6 +40,7 @@ export const l4endpointType: SpecialType = {
     if (protocol !== null) {
       builder.addNumberText(protocol, 'proto', protocolText)?.suggest('columns.hidden', 'true');
     }
+    const nameOf = addNames(builder, field, addr);
     const endpoint = builder.add(
       {
         leaf: 'endpoint',
@@ -47,7 +52,7 @@ export const l4endpointType: SpecialType = {
           text(record, at) {
             const address = addr.text(record, at);
             // Brackets keep the port apart from an address with colons (RFC 5952, section 6).
-            const host = version?.number(record, at) === 6 ? `[${address}]` : address;
+            const host = named(nameOf, address) ?? (version?.number(record, at) === 6 ? `[${address}]` : address);
             return port === null ? host : `${host}:${port.number(record, at)}`;
           },
         },
@@ -92,6 +97,35 @@ function addAddress(builder: SourceBuilder, field: Field): Field | null {
   );
   addr?.suggest('columns.alias', field.name);
   return addr;
+}
+
+/** Adds `k8s` with kind, name, namespace, labels and podSelector, where the machine belongs to a cluster; how to ask whose an address is. */
+function addNames(builder: SourceBuilder, field: Field, addr: Field): ((address: string) => EndpointName | null) | null {
+  const { endpoints } = builder.context;
+  if (endpoints === undefined) return null;
+  const group = builder.add({ leaf: 'k8s', parent: field, slot: null, tags: ['name:k8s'] });
+  if (group === null) return null;
+  const nameOf = (address: string): EndpointName | null => (address === '' ? null : endpoints.endpoint(address));
+  const add = (leaf: string, format: (name: EndpointName | null) => string): void => {
+    const text = (record: EventRecord, at: number): string => format(nameOf(addr.text(record, at)));
+    builder
+      .add({ leaf, parent: group, tags: [`name:${leaf}`], slot: { shape: 'text', repeats: true, text } })
+      ?.suggest('columns.hidden', 'true');
+  };
+  add('kind', (name) => name?.kind ?? 'raw');
+  add('name', (name) => name?.name ?? '');
+  add('namespace', (name) => name?.namespace ?? '');
+  add('labels', (name) => name?.labels ?? '');
+  add('podSelector', (name) => name?.selector ?? '');
+  group.suggest('columns.hidden', 'true');
+  return nameOf;
+}
+
+/** What columns show in place of the address, by its first letter a pod, service or node; null without a cluster, or for nobody's. */
+function named(nameOf: ((address: string) => EndpointName | null) | null, address: string): string | null {
+  const name = nameOf?.(address) ?? null;
+  if (name === null) return null;
+  return `${name.kind.charAt(0)}/${name.namespace === '' ? '' : `${name.namespace}/`}${name.name}`;
 }
 
 /** Older objects call the protocol's number `proto`. */

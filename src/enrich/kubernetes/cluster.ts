@@ -1,0 +1,134 @@
+import type { EndpointName, EndpointNames } from '../../gadget/context.ts';
+import type { OwnerReference } from '../containers/names.ts';
+import { at, elements, member, text } from '../json.ts';
+import type { ClusterAccess } from './access.ts';
+import { KubernetesApi } from './api.ts';
+import { ListWatch, type ListWatchOptions } from './list-watch.ts';
+import { canonicalIp, nodeObject, podObject, serviceObject, sliceObject, uidOf, type NamedObject, type PodObject } from './objects.ts';
+import { Owners } from './owners.ts';
+import { AddressBook, ObjectStore } from './state.ts';
+
+/** After so long without a word from the server an address may be another pod's by now. */
+const maxSilenceMs = 10_000;
+/** Different texts kept for sharing. */
+const maxInterned = 50_000;
+
+/** The pods, services, endpoint slices and nodes of a cluster, followed as they change. */
+export class Cluster implements EndpointNames {
+  readonly #api: KubernetesApi;
+  readonly #book = new AddressBook();
+  readonly #interned = new Map<string, string>();
+  readonly #pods: ObjectStore<PodObject>;
+  readonly #stores: readonly ObjectStore<NamedObject>[];
+  readonly #watches: readonly ListWatch[];
+  readonly #podWatch: ListWatch;
+  readonly #owners: Owners;
+  readonly #abort = new AbortController();
+  readonly #names = new WeakMap<NamedObject, EndpointName>();
+
+  /** Nothing is asked before {@link start}. */
+  constructor(access: ClusterAccess, options: ListWatchOptions = {}) {
+    this.#api = new KubernetesApi(access);
+    const store = <T extends NamedObject>(parse: (value: unknown) => T | null): ObjectStore<T> =>
+      new ObjectStore(parse, uidOf, this.#book, (each) => this.#intern(each));
+    this.#pods = store(podObject);
+    const services = store(serviceObject);
+    const nodes = store(nodeObject);
+    const slices = store(sliceObject);
+    this.#stores = [services, nodes, slices];
+    this.#podWatch = new ListWatch(this.#api, ['/api/v1/pods'], this.#pods, options);
+    this.#watches = [
+      this.#podWatch,
+      new ListWatch(this.#api, ['/api/v1/services'], services, options),
+      new ListWatch(this.#api, ['/api/v1/nodes'], nodes, options),
+      // v1 since 1.21.
+      new ListWatch(
+        this.#api,
+        ['/apis/discovery.k8s.io/v1/endpointslices', '/apis/discovery.k8s.io/v1beta1/endpointslices'],
+        slices,
+        options,
+      ),
+    ];
+    this.#owners = new Owners(this.#api, this.#abort.signal, options.onNotice ?? ((): void => {}));
+  }
+
+  /** Begins to follow; resolves when everything is known, or cannot be: it does not wait for a server that is not there. */
+  async start(): Promise<void> {
+    await Promise.all(this.#watches.map((watch) => watch.start()));
+  }
+
+  /** Whether all kinds of objects have been listed. */
+  get synced(): boolean {
+    return this.#watches.every((watch) => watch.synced);
+  }
+
+  /** How many objects and addresses are known. */
+  get counts(): { readonly pods: number; readonly others: number; readonly addresses: number } {
+    return { pods: this.#pods.size, others: this.#stores.reduce((sum, store) => sum + store.size, 0), addresses: this.#book.size };
+  }
+
+  endpoint(address: string): EndpointName | null {
+    // Without this a pod's address could be shown as that of one long gone.
+    if (this.#podWatch.silentMs > maxSilenceMs) return null;
+    const ip = address.startsWith('::ffff:') ? canonicalIp(address) : address;
+    const holder = ip === null ? null : this.#book.holder(ip);
+    if (holder === null) return null;
+    let name = this.#names.get(holder);
+    if (name === undefined) {
+      const { kind, namespace, labels, selector } = holder;
+      name = { kind, name: holder.name, namespace, labels, selector };
+      this.#names.set(holder, name);
+    }
+    return name;
+  }
+
+  /** By uid; null where it is not known. */
+  pod(uid: string): PodObject | null {
+    return uid === '' ? null : this.#pods.get(uid);
+  }
+
+  /** What the server shows of a pod that a kubelet runs by itself: it has another uid there. Null for any other pod, whose name may be another one's by now. */
+  staticPod(namespace: string, name: string): PodObject | null {
+    return this.#pods.find((each) => each.name === name && each.namespace === namespace && each.owner.kind === 'Node');
+  }
+
+  /** The workload that a pod belongs to. */
+  async owner(pod: PodObject): Promise<OwnerReference> {
+    return await this.#owners.of(pod);
+  }
+
+  /** The name of a container in a pod by the runtime's id; empty where the server does not know it (yet). Asks the server. */
+  async containerName(pod: PodObject, id: string): Promise<string> {
+    try {
+      const path = `/api/v1/namespaces/${encodeURIComponent(pod.namespace)}/pods/${encodeURIComponent(pod.name)}`;
+      const value = await this.#api.get(path, this.#abort.signal, 'application/json', { idleMs: 1000 });
+      if (uidOf(value) !== pod.uid) return '';
+      const statuses = ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses'].flatMap((kind) =>
+        elements(at(value, 'status', kind)),
+      );
+      // `containerd://ID`
+      return text(
+        member(
+          statuses.find((each) => text(member(each, 'containerID')).endsWith(`://${id}`)),
+          'name',
+        ),
+      );
+    } catch {
+      return '';
+    }
+  }
+
+  close(): void {
+    this.#abort.abort();
+    for (const watch of this.#watches) watch.close();
+    this.#api.close();
+  }
+
+  #intern(value: string): string {
+    const known = this.#interned.get(value);
+    if (known !== undefined) return known;
+    if (this.#interned.size >= maxInterned) this.#interned.clear();
+    this.#interned.set(value, value);
+    return value;
+  }
+}

@@ -1,0 +1,105 @@
+import type { NamedObject } from './objects.ts';
+
+/** Objects by uid and by address. Every address holds all that claim it, so that none is lost when another one goes. */
+export class AddressBook {
+  readonly #holders = new Map<string, NamedObject[]>();
+
+  /** Who has an address: of several the one of lowest rank, of those the one told last; null where nobody has. */
+  holder(ip: string): NamedObject | null {
+    return this.#holders.get(ip)?.[0] ?? null;
+  }
+
+  get size(): number {
+    return this.#holders.size;
+  }
+
+  add(object: NamedObject): void {
+    for (const ip of object.ips) {
+      const holders = this.#holders.get(ip);
+      if (holders === undefined) this.#holders.set(ip, [object]);
+      else {
+        const before = holders.findIndex((each) => each.rank >= object.rank);
+        holders.splice(before < 0 ? holders.length : before, 0, object);
+      }
+    }
+  }
+
+  remove(object: NamedObject): void {
+    for (const ip of object.ips) {
+      const holders = this.#holders.get(ip);
+      const at = holders?.indexOf(object) ?? -1;
+      if (holders === undefined || at < 0) continue;
+      if (holders.length === 1) this.#holders.delete(ip);
+      else holders.splice(at, 1);
+    }
+  }
+}
+
+/** All objects of one kind; a list replaces what was there before only when it is complete. */
+export class ObjectStore<T extends NamedObject> {
+  readonly #parse: (value: unknown) => T | null;
+  readonly #uidOf: (value: unknown) => string;
+  readonly #book: AddressBook;
+  readonly #intern: (text: string) => string;
+  #objects = new Map<string, T>();
+  /** Those of a list that is being taken. */
+  #fresh: Map<string, T> | null = null;
+
+  constructor(parse: (value: unknown) => T | null, uidOf: (value: unknown) => string, book: AddressBook, intern: (text: string) => string) {
+    this.#parse = parse;
+    this.#uidOf = uidOf;
+    this.#book = book;
+    this.#intern = intern;
+  }
+
+  get size(): number {
+    return this.#objects.size;
+  }
+
+  get(uid: string): T | null {
+    return this.#objects.get(uid) ?? null;
+  }
+
+  find(test: (object: T) => boolean): T | null {
+    for (const object of this.#objects.values()) if (test(object)) return object;
+    return null;
+  }
+
+  listing(): void {
+    this.#fresh = new Map();
+  }
+
+  changed(value: unknown): void {
+    const parsed = this.#parse(value);
+    if (parsed === null) return;
+    // Most pods share their labels with their siblings.
+    const object = { ...parsed, namespace: this.#intern(parsed.namespace), labels: this.#intern(parsed.labels) };
+    if (this.#fresh !== null) {
+      this.#fresh.set(object.uid, object);
+      return;
+    }
+    this.#forget(object.uid);
+    this.#objects.set(object.uid, object);
+    this.#book.add(object);
+  }
+
+  /** By uid: a namesake that was made meanwhile stays. */
+  deleted(value: unknown): void {
+    this.#forget(this.#uidOf(value));
+  }
+
+  listed(): void {
+    if (this.#fresh === null) return;
+    for (const object of this.#objects.values()) this.#book.remove(object);
+    this.#objects = this.#fresh;
+    this.#fresh = null;
+    for (const object of this.#objects.values()) this.#book.add(object);
+  }
+
+  #forget(uid: string): void {
+    const before = this.#objects.get(uid);
+    if (before === undefined) return;
+    this.#objects.delete(uid);
+    this.#book.remove(before);
+  }
+}

@@ -1,18 +1,15 @@
-import type { EventSource, UnsafeVisitor } from '../bpf/events/event-source.ts';
+import type { EventSource } from '../bpf/events/event-source.ts';
 import { PerfReader } from '../bpf/events/perf-reader.ts';
 import { RingbufReader } from '../bpf/events/ringbuf-reader.ts';
 import type { BpfMap } from '../bpf/map/map.ts';
 import type { MapSpec } from '../bpf/object/spec.ts';
 import { BPF_MAP_TYPE } from '../bpf/uapi/index.ts';
 
-/** A reader that can also be emptied at once. */
-export type DrainableSource = EventSource & { drainUnsafe(visitor: UnsafeVisitor, maxRecords?: number): number };
-
 /** Pages of a CPU's perf buffer where the gadget does not say how large its buffer is to be. */
 const perfPages = 64;
 
 /** Opens the reader that fits the buffer a tracer writes to; `spec` is the map as the gadget declares it. */
-export function openReader(map: BpfMap, spec: MapSpec): DrainableSource {
+export function openReader(map: BpfMap, spec: MapSpec): EventSource {
   const { sys, pageSize, possibleCpus } = map.kernel;
   const { BPF_MAP_TYPE_RINGBUF } = BPF_MAP_TYPE;
   if (map.type === BPF_MAP_TYPE_RINGBUF) return new RingbufReader(sys, map.fd, map.maxEntries);

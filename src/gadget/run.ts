@@ -1,6 +1,7 @@
 import { loadCollection } from '../bpf/collection/load.ts';
 import type { Collection } from '../bpf/collection/collection.ts';
-import type { UnsafeVisitor } from '../bpf/events/event-source.ts';
+import type { EventSource } from '../bpf/events/event-source.ts';
+import type { UnsafeVisitor } from '../bpf/events/record-block.ts';
 import type { BpfMap } from '../bpf/map/map.ts';
 import { namedMap } from '../bpf/collection/options.ts';
 import { Kernel } from '../bpf/kernel/kernel.ts';
@@ -15,7 +16,7 @@ import { LossCounter, type LossPlace } from './loss-counter.ts';
 import type { ParamValue } from './params.ts';
 import { kernelStackMap } from './kernel-stacks.ts';
 import { buildIdMap, userStackMap } from './user-stacks.ts';
-import { openReader, type DrainableSource } from './reader.ts';
+import { openReader } from './reader.ts';
 import type { EventRecord } from './record.ts';
 import { printable } from '../bytes/printable.ts';
 import { HeldEvents, judgeOf, type Judge } from './held-events.ts';
@@ -78,7 +79,7 @@ export interface RunResult {
 }
 
 interface Tracer extends LossPlace {
-  readonly reader: DrainableSource;
+  readonly reader: EventSource;
   readonly record: EventRecord;
   readonly visitor: UnsafeVisitor;
 }
@@ -247,7 +248,7 @@ export class GadgetRun {
   }
 
   /** What is called for every record: nothing in it allocates, unless the event has to be held. */
-  #visitor(source: DataSource, reader: DrainableSource, record: EventRecord, sink: EventSink): UnsafeVisitor {
+  #visitor(source: DataSource, reader: EventSource, record: EventRecord, sink: EventSink): UnsafeVisitor {
     const deliver = this.#deliverer(source, sink);
     const judge = judgeOf(this.#options.parts ?? [], source);
     const held = this.#held as HeldEvents;

@@ -1,11 +1,8 @@
 import { UsageError } from '../../error.ts';
+import { eventLoop, type EventLoop, type Pollable, type TurnResult } from '../../sys/event-loop.ts';
+import type { Sys } from '../../sys/sys.ts';
+import { RecordBlock, type Taker, type UnsafeBlockVisitor, type UnsafeVisitor } from './record-block.ts';
 import { RecordCursor } from './record-cursor.ts';
-
-/**
- * Reads a record in place: `length` bytes of `view` from `offset`. The memory is the kernel's: it must not be written
- * (a write kills the process) nor kept after the call.
- */
-export type UnsafeVisitor = (view: DataView, offset: number, length: number) => void;
 
 /** What a reader has counted since it was made; exact. */
 export interface EventCounters {
@@ -25,31 +22,93 @@ export interface RecordsOptions {
   readonly maxQueued?: number;
 }
 
+/** How all readers are served; all are optional. */
+export interface TurnOptions {
+  /** Most records of one turn of the event loop; 8192. */
+  readonly turnRecords?: number;
+  /** Most milliseconds of one turn, looked at every 16 KiB or 1024 records; 8. */
+  readonly turnMs?: number;
+}
+
 /** Records coming out of the kernel: a ring buffer, or the perf buffers of all CPUs. */
-export abstract class EventSource {
+export abstract class EventSource implements Pollable {
+  abstract readonly pollFds: readonly number[];
+  abstract readonly pollIntervalMs: number;
+  protected readonly sys: Sys;
+  protected readonly loop: EventLoop;
+  /** What has been found and not yet given back to the kernel. */
+  protected readonly block: RecordBlock = new RecordBlock();
+  readonly #turnRecords: number;
+  readonly #turnMs: number;
   /** Consumers that wait for records, told when there will be none. */
   readonly #waiting = new Set<() => void>();
+  #taker: Taker | null = null;
+  #onBatchEnd: (() => void) | null = null;
+  #inTurn = false;
   #running = false;
   #paused = false;
   #closed = false;
 
+  protected constructor(sys: Sys, options: TurnOptions) {
+    this.sys = sys;
+    this.loop = eventLoop(sys);
+    this.#turnRecords = options.turnRecords ?? 8192;
+    this.#turnMs = options.turnMs ?? 8;
+  }
+
   abstract get counters(): EventCounters;
   /** Bytes that wait in the kernel's buffers, headers included. */
   abstract get pendingBytes(): number;
+  /** Hands over what is there: at most `maxRecords`, until `deadline` has passed, and until the block is halted. */
+  protected abstract drain(taker: Taker, maxRecords: number, deadline: number): TurnResult;
+  /** Lets go of all memory and descriptors; called once. */
+  protected abstract release(): void;
+  /** Records handed over so far. */
+  protected abstract get received(): number;
+
   /**
    * Gives all that is there to `visitor` at once, without the event loop: for a last look before close(), for tests and
    * benchmarks. Returns how many records it gave. See {@link UnsafeVisitor} for the rules.
    */
-  abstract drainUnsafe(visitor: UnsafeVisitor, maxRecords?: number): number;
-  /** Begins to be served by the event loop. */
-  protected abstract attach(): void;
-  protected abstract detach(): void;
-  protected abstract suspend(): void;
-  protected abstract wake(): void;
-  protected abstract setReferenced(referenced: boolean): void;
-  /** Lets go of all memory and descriptors; called once. */
-  protected abstract release(): void;
-  protected abstract setVisitor(visitor: UnsafeVisitor | null, onBatchEnd: (() => void) | null): void;
+  drainUnsafe(visitor: UnsafeVisitor, maxRecords: number = Number.POSITIVE_INFINITY): number {
+    return this.#drainAll({ each: visitor }, maxRecords);
+  }
+
+  /** As {@link drainUnsafe}, many records at once. */
+  drainBlocksUnsafe(visitor: UnsafeBlockVisitor, maxRecords: number = Number.POSITIVE_INFINITY): number {
+    return this.#drainAll({ block: visitor }, maxRecords);
+  }
+
+  #drainAll(taker: Taker, maxRecords: number): number {
+    if (this.#closed || this.#inTurn) return 0;
+    const before = this.received;
+    this.#drainTurn(taker, Math.min(maxRecords, 0x7fffffff), Number.POSITIVE_INFINITY);
+    return this.received - before;
+  }
+
+  /** One turn of the event loop, of bounded length. */
+  turn(): TurnResult {
+    const taker = this.#taker;
+    // Kept from before the turn: a callback that closes the reader still has the end of its batch.
+    const onBatchEnd = this.#onBatchEnd;
+    if (taker === null || this.#inTurn) return 'idle';
+    const before = this.received;
+    try {
+      return this.#drainTurn(taker, this.#turnRecords, performance.now() + this.#turnMs);
+    } finally {
+      if (this.received !== before) onBatchEnd?.();
+    }
+  }
+
+  #drainTurn(taker: Taker, maxRecords: number, deadline: number): TurnResult {
+    this.#inTurn = true;
+    this.block.halted = false;
+    try {
+      return this.drain(taker, maxRecords, deadline);
+    } finally {
+      this.#inTurn = false;
+    }
+  }
 
   /** Whether records are being delivered: started, and neither paused nor closed. */
   get active(): boolean {
@@ -79,16 +138,29 @@ export abstract class EventSource {
 
   /** As {@link start}, with raw memory and no checks: for generated decoders. See {@link UnsafeVisitor} for the rules. */
   startUnsafe(visitor: UnsafeVisitor, onBatchEnd?: () => void): void {
+    this.#start({ each: visitor }, onBatchEnd);
+  }
+
+  /**
+   * As {@link startUnsafe}, many records at once: a block is what lies in the buffer, up to 16 KiB or 1024 records. All of a
+   * block count as received, whether or not its callback throws.
+   */
+  startBlocksUnsafe(visitor: UnsafeBlockVisitor, onBatchEnd?: () => void): void {
+    this.#start({ block: visitor }, onBatchEnd);
+  }
+
+  #start(taker: Taker, onBatchEnd?: () => void): void {
     this.#ensureOpen();
     if (this.#running) throw new UsageError({ code: 'E_STARTED', what: 'this reader is being read already', next: 'stop() it first' });
-    this.setVisitor(visitor, onBatchEnd ?? null);
+    this.#taker = taker;
+    this.#onBatchEnd = onBatchEnd ?? null;
     this.#running = true;
     this.#paused = false;
     try {
-      this.attach();
+      this.loop.add(this);
     } catch (error) {
       this.#running = false;
-      this.setVisitor(null, null);
+      this.#taker = this.#onBatchEnd = null;
       throw error;
     }
   }
@@ -97,8 +169,7 @@ export abstract class EventSource {
   stop(): void {
     if (!this.#running || this.#closed) return;
     this.#running = false;
-    this.detach();
-    this.setVisitor(null, null);
+    this.#detach();
     for (const wake of this.#waiting) wake();
   }
 
@@ -106,24 +177,25 @@ export abstract class EventSource {
   pause(): void {
     if (!this.active) return;
     this.#paused = true;
-    this.suspend();
+    this.block.halted = true;
+    this.loop.pause(this);
   }
 
   resume(): void {
     if (!this.#running || !this.#paused || this.#closed) return;
     this.#paused = false;
-    this.wake();
+    this.loop.resume(this);
   }
 
   /** Keeps the process alive while records are read: the default. */
   ref(): this {
-    this.setReferenced(true);
+    this.loop.setReferenced(this, true);
     return this;
   }
 
   /** Lets the process end although records are read. */
   unref(): this {
-    this.setReferenced(false);
+    this.loop.setReferenced(this, false);
     return this;
   }
 
@@ -186,16 +258,21 @@ export abstract class EventSource {
   /** Stops reading and lets go of memory and descriptors. Harmless when repeated, inside a callback, and to views that are still held. */
   close(): void {
     if (this.#closed) return;
-    if (this.#running) this.detach();
     this.#running = false;
+    this.#detach();
     this.#closed = true;
-    this.setVisitor(null, null);
     this.release();
     for (const wake of this.#waiting) wake();
   }
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #detach(): void {
+    this.block.halted = true;
+    this.loop.remove(this);
+    this.#taker = this.#onBatchEnd = null;
   }
 
   #ensureOpen(): void {

@@ -2,16 +2,17 @@ import { UsageError } from '../../error.ts';
 import { bpf } from '../../sys/bpf.ts';
 import { onlineCpus } from '../../sys/cpus.ts';
 import { SyscallError } from '../../sys/errno.ts';
-import { eventLoop, type EventLoop, type Pollable, type TurnResult } from '../../sys/event-loop.ts';
+import type { TurnResult } from '../../sys/event-loop.ts';
 import type { MapFd } from '../../sys/fds.ts';
 import { closeFd, dupFd } from '../../sys/file.ts';
 import { pageSize } from '../../sys/page-size.ts';
 import type { Sys } from '../../sys/sys.ts';
-import { EventSource, type EventCounters, type UnsafeVisitor } from './event-source.ts';
+import { EventSource, type EventCounters, type TurnOptions } from './event-source.ts';
 import { PerfRing, type PerfRingOptions } from './perf-ring.ts';
+import type { Taker } from './record-block.ts';
 
 /** How a {@link PerfReader} reads; all are optional. */
-export interface PerfReaderOptions {
+export interface PerfReaderOptions extends TurnOptions {
   /** Bytes of each CPU's buffer, a power of two and whole pages; 64 pages unless said. */
   readonly bytesPerCpu?: number;
   /** Bytes that must wait in a buffer before the kernel wakes us: producers pay less, records come up to `pollIntervalMs` later. */
@@ -30,29 +31,21 @@ export interface PerfReaderOptions {
   readonly onlineCpus?: () => readonly number[];
   /** How often to look for CPUs that came or went; 1000, 0 for never. */
   readonly cpuCheckMs?: number;
-  /** Most records of one turn of the event loop; 8192. */
-  readonly turnRecords?: number;
-  /** Most milliseconds of one turn; 8. */
-  readonly turnMs?: number;
 }
 
-/** Records between looks at the clock and at the next CPU. */
+/** Records of one CPU before the next one's turn, and between looks at the clock. */
 const slice = 128;
 
 /**
  * Reads a BPF_MAP_TYPE_PERF_EVENT_ARRAY in place: a buffer for each CPU, which bpf_perf_event_output() fills. The way of
  * events on kernels before 5.8, which have no ring buffer.
  */
-export class PerfReader extends EventSource implements Pollable {
-  readonly pollIntervalMs: number;
-  readonly #sys: Sys;
-  readonly #loop: EventLoop;
+export class PerfReader extends EventSource {
+  override readonly pollIntervalMs: number;
   readonly #map: MapFd;
   readonly #maxEntries: number;
   readonly #ringOptions: PerfRingOptions;
   readonly #orderWindowMs: number;
-  readonly #turnRecords: number;
-  readonly #turnMs: number;
   readonly #onlineCpus: () => readonly number[];
   readonly #rings = new Map<number, PerfRing>();
   /** Received, bytes, lost as PERF_RECORD_LOST tells. */
@@ -62,15 +55,13 @@ export class PerfReader extends EventSource implements Pollable {
   /** Whether every buffer so far has counted its lost records itself. */
   #countsLost = true;
   #cpuTimer: NodeJS.Timeout | null = null;
-  #visitor: UnsafeVisitor | null = null;
-  #onBatchEnd: (() => void) | null = null;
-  #halted = false;
-  #inTurn = false;
   #first = 0;
+  /** Whose block is at hand. */
+  #draining: PerfRing | null = null;
 
   /** `maxEntries` is the map's: CPUs at or above it have no buffer. The descriptor is duplicated; the caller keeps its own. */
   constructor(sys: Sys, mapFd: number, maxEntries: number, options: PerfReaderOptions = {}) {
-    super();
+    super(sys, options);
     const page = pageSize();
     const size = options.bytesPerCpu ?? 64 * page;
     if (!Number.isInteger(size) || size < page || size > 2 ** 30 || Math.log2(size / page) % 1 !== 0) {
@@ -80,12 +71,8 @@ export class PerfReader extends EventSource implements Pollable {
         where: { bytesPerCpu: size, page },
       });
     }
-    this.#sys = sys;
-    this.#loop = eventLoop(sys);
     this.#maxEntries = maxEntries;
     this.#orderWindowMs = options.orderWindowMs ?? 5;
-    this.#turnRecords = options.turnRecords ?? 8192;
-    this.#turnMs = options.turnMs ?? 8;
     const { cpus } = options;
     this.#onlineCpus = cpus === undefined ? (options.onlineCpus ?? onlineCpus) : () => cpus;
     const watermark = options.watermark ?? 0;
@@ -102,7 +89,7 @@ export class PerfReader extends EventSource implements Pollable {
     if (checkMs > 0 && cpus === undefined) this.#cpuTimer = setInterval(() => this.refreshCpus(), checkMs).unref();
   }
 
-  get pollFds(): readonly number[] {
+  override get pollFds(): readonly number[] {
     return [...this.#rings.values()].map((ring) => ring.fd);
   }
 
@@ -116,7 +103,12 @@ export class PerfReader extends EventSource implements Pollable {
     const [received = 0, bytes = 0, told = 0] = this.#counts;
     let lost = this.#lostBefore;
     for (const ring of this.#rings.values()) lost += ring.lost() ?? 0;
-    return { received, bytes, discarded: 0, lost: this.#countsLost ? lost : Math.max(told, lost) };
+    const { given, givenBytes } = this.block;
+    return { received: received + given, bytes: bytes + givenBytes, discarded: 0, lost: this.#countsLost ? lost : Math.max(told, lost) };
+  }
+
+  protected override get received(): number {
+    return (this.#counts[0] as number) + this.block.given;
   }
 
   /** Bytes written and not yet read, of all CPUs, headers included. */
@@ -137,51 +129,25 @@ export class PerfReader extends EventSource implements Pollable {
     for (const cpu of wanted) {
       if (this.#rings.has(cpu)) continue;
       const ring = this.#open(cpu);
-      if (ring !== null && this.active) this.#loop.watchFd(ring.fd);
+      if (ring !== null && this.active) this.loop.watchFd(ring.fd);
     }
   }
 
-  override drainUnsafe(visitor: UnsafeVisitor, maxRecords: number = Infinity): number {
-    if (this.closed || this.#inTurn) return 0;
-    const before = this.#counts[0] as number;
-    this.#drain(visitor, maxRecords, Infinity, Infinity);
-    return (this.#counts[0] as number) - before;
-  }
-
-  turn(): TurnResult {
-    const visitor = this.#visitor;
-    // Kept from before the turn: a callback that closes the reader still has the end of its batch.
-    const onBatchEnd = this.#onBatchEnd;
-    if (visitor === null || this.#inTurn) return 'idle';
-    const before = this.#counts[0] as number;
+  protected override drain(taker: Taker, maxRecords: number, deadline: number): TurnResult {
     try {
-      const until = this.#ringOptions.timed ? Number(process.hrtime.bigint()) - this.#orderWindowMs * 1e6 : Infinity;
-      return this.#drain(visitor, this.#turnRecords, performance.now() + this.#turnMs, until);
-    } finally {
-      if ((this.#counts[0] as number) !== before) onBatchEnd?.();
-    }
-  }
-
-  #drain(visitor: UnsafeVisitor, maxRecords: number, deadline: number, until: number): TurnResult {
-    this.#inTurn = true;
-    this.#halted = false;
-    try {
-      return this.#ringOptions.timed
-        ? this.#drainOrdered(visitor, maxRecords, deadline, until)
-        : this.#drainEach(visitor, maxRecords, deadline);
+      return this.#ringOptions.timed ? this.#drainOrdered(taker, maxRecords, deadline) : this.#drainEach(taker, maxRecords, deadline);
     } catch (error) {
       // Nothing behind a malformed record can be found: reading on would only repeat the error.
       if (error instanceof Error && 'code' in error && error.code === 'E_PERF_RING') this.close();
       throw error;
-    } finally {
-      this.#inTurn = false;
     }
   }
 
-  /** Slices of each CPU's buffer in turn, beginning with another CPU each time, so that a busy one starves nobody. */
-  #drainEach(visitor: UnsafeVisitor, maxRecords: number, deadline: number): TurnResult {
-    const halted = (): boolean => this.#halted;
-    const start = this.#counts[0] as number;
+  /** A block of each CPU's buffer in turn, beginning with another CPU each time, so that a busy one starves nobody. */
+  #drainEach(taker: Taker, maxRecords: number, deadline: number): TurnResult {
+    const { block } = this;
+    const bounded = deadline !== Number.POSITIVE_INFINITY;
+    const start = this.received;
     let open = [...this.#rings.values()];
     if (open.length > 1) {
       this.#first = (this.#first + 1) % open.length;
@@ -190,19 +156,20 @@ export class PerfReader extends EventSource implements Pollable {
     while (open.length > 0) {
       const rest: PerfRing[] = [];
       for (const ring of open) {
-        const left = maxRecords - ((this.#counts[0] as number) - start);
-        if (left <= 0 || performance.now() >= deadline) return 'more';
-        if (!ring.drain(visitor, Math.min(slice, left), halted)) rest.push(ring);
-        if (this.#halted) return 'idle';
+        const left = maxRecords - (this.received - start);
+        if (left <= 0 || (bounded && performance.now() >= deadline)) return 'more';
+        this.#draining = ring;
+        if (ring.drain(block, taker, bounded ? Math.min(left, slice) : left)) rest.push(ring);
+        if (block.halted) return 'idle';
       }
       open = rest;
     }
     return 'idle';
   }
 
-  /** The oldest record of all CPUs first. */
-  #drainOrdered(visitor: UnsafeVisitor, maxRecords: number, deadline: number, until: number): TurnResult {
-    const halted = (): boolean => this.#halted;
+  /** The oldest record of all CPUs first; without a deadline, all that are there. */
+  #drainOrdered(taker: Taker, maxRecords: number, deadline: number): TurnResult {
+    const until = deadline === Number.POSITIVE_INFINITY ? deadline : Number(process.hrtime.bigint()) - this.#orderWindowMs * 1e6;
     const rings = [...this.#rings.values()];
     const times = rings.map((ring) => ring.nextTime());
     for (let records = 0; ; records++) {
@@ -218,8 +185,9 @@ export class PerfReader extends EventSource implements Pollable {
       if (ring === undefined) return 'idle';
       if (oldestTime > until) return 'stuck';
       if (records >= maxRecords || (records % slice === slice - 1 && performance.now() >= deadline)) return 'more';
-      ring.drain(visitor, 1, halted);
-      if (this.#halted) return 'idle';
+      this.#draining = ring;
+      ring.drain(this.block, taker, 1);
+      if (this.block.halted) return 'idle';
       times[oldest] = ring.nextTime();
     }
   }
@@ -229,12 +197,12 @@ export class PerfReader extends EventSource implements Pollable {
   }
 
   #open(cpu: number): PerfRing | null {
-    const ring = PerfRing.open(this.#sys, cpu, this.#ringOptions, this.#counts);
+    const ring = PerfRing.open(this.sys, cpu, this.#ringOptions, this.#counts);
     if (ring === null) return null;
     const [key, value] = [new Uint8Array(4), new Uint8Array(4)];
     new DataView(key.buffer).setUint32(0, cpu, true);
     new DataView(value.buffer).setUint32(0, ring.fd, true);
-    const result = bpf(this.#sys, 'BPF_MAP_UPDATE_ELEM', { map_fd: this.#map, key, value });
+    const result = bpf(this.sys, 'BPF_MAP_UPDATE_ELEM', { map_fd: this.#map, key, value });
     if (result < 0) {
       ring.close();
       throw new SyscallError('bpf(BPF_MAP_UPDATE_ELEM)', result, { what: 'cannot put a perf buffer into its map', where: { cpu } });
@@ -248,42 +216,16 @@ export class PerfReader extends EventSource implements Pollable {
     this.#lostBefore += ring.lost() ?? 0;
     const key = new Uint8Array(4);
     new DataView(key.buffer).setUint32(0, ring.cpu, true);
-    bpf(this.#sys, 'BPF_MAP_DELETE_ELEM', { map_fd: this.#map, key });
+    bpf(this.sys, 'BPF_MAP_DELETE_ELEM', { map_fd: this.#map, key });
     this.#rings.delete(ring.cpu);
     ring.close();
   }
 
-  protected override attach(): void {
-    this.#loop.add(this);
-  }
-
-  protected override detach(): void {
-    this.#halted = true;
-    this.#loop.remove(this);
-  }
-
-  protected override suspend(): void {
-    this.#halted = true;
-    this.#loop.pause(this);
-  }
-
-  protected override wake(): void {
-    this.#loop.resume(this);
-  }
-
-  protected override setReferenced(referenced: boolean): void {
-    this.#loop.setReferenced(this, referenced);
-  }
-
-  protected override setVisitor(visitor: UnsafeVisitor | null, onBatchEnd: (() => void) | null): void {
-    this.#visitor = visitor;
-    this.#onBatchEnd = onBatchEnd;
-  }
-
   protected override release(): void {
-    this.#halted = true;
+    // Called within a callback: the record at hand has been read.
+    this.#draining?.settle(this.block);
     if (this.#cpuTimer !== null) clearInterval(this.#cpuTimer);
     for (const ring of this.#rings.values()) this.#drop(ring);
-    closeFd(this.#sys, this.#map);
+    closeFd(this.sys, this.#map);
   }
 }

@@ -9,7 +9,7 @@ import { pageSize } from '../../sys/page-size.ts';
 import { perfMmapPage } from '../../sys/perf-attr.ts';
 import { perfEventOpen, perfEventOpenOrThrow, perfIoctl } from '../../sys/perf-event.ts';
 import type { Sys } from '../../sys/sys.ts';
-import type { UnsafeVisitor } from './event-source.ts';
+import { blockRecords, type RecordBlock, type Taker } from './record-block.ts';
 
 /** What all rings of one reader share. */
 export interface PerfRingOptions {
@@ -25,6 +25,9 @@ export interface PerfRingOptions {
 
 /** Counts of all rings of a reader: received, bytes, lost as PERF_RECORD_LOST tells. */
 export type PerfCounts = Float64Array;
+
+/** Most bytes between two looks at the clock. */
+const maxUnpublished = 16 * 1024;
 
 const headWord = perfMmapPage.field('data_head').offset / 4;
 const tailOffset = perfMmapPage.field('data_tail').offset;
@@ -52,6 +55,12 @@ export class PerfRing {
   readonly #counts: PerfCounts;
   /** The tail as last published. */
   #published: bigint;
+  /** Its low word, and where the block at hand ends. */
+  #low = 0;
+  #next = 0;
+  /** Where the block at hand is a copy of one record that lies over the end. */
+  #joinedView: DataView | null = null;
+  readonly #publishEvery: number;
   #closed = false;
 
   private constructor(sys: Sys, cpu: number, fd: PerfFd, countsLost: boolean, options: PerfRingOptions, counts: PerfCounts) {
@@ -78,6 +87,8 @@ export class PerfRing {
     this.#acquire = sys.arch !== 'x64';
     this.#counts = counts;
     this.#published = Atomics.load(this.#tailWord, 0);
+    this.#low = this.#next = Number(BigInt.asIntN(32, this.#published)) | 0;
+    this.#publishEvery = Math.min(options.size / 8, maxUnpublished);
   }
 
   /** Opens and maps the buffer of a CPU; null where the CPU is offline. */
@@ -118,46 +129,83 @@ export class PerfRing {
     return (this.#head() - Number(BigInt.asIntN(32, this.#published))) >>> 0;
   }
 
-  /**
-   * Reads up to `maxRecords` records, and only those with times up to `until` where that is given. Returns whether all
-   * that was there has been read; `halted()` ends it early.
-   */
-  drain(visitor: UnsafeVisitor, maxRecords: number, halted: () => boolean): boolean {
-    const words = this.#words;
-    const mask = this.#size - 1;
-    let low = Number(BigInt.asIntN(32, this.#published)) | 0;
-    let ahead = 0;
-    let records = 0;
+  /** Hands over up to a block of records. Returns whether more may be there. */
+  drain(block: RecordBlock, taker: Taker, maxRecords: number): boolean {
+    this.#scan(block, this.#head(), Math.min(maxRecords, blockRecords));
+    if (this.#next === this.#low) return false;
     try {
-      for (;;) {
-        let available = (this.#head() - low) >>> 0;
-        if (available === 0) return true;
-        while (available > 0) {
-          if (records >= maxRecords || halted()) return false;
-          const at = low & mask;
-          const word = (this.#start + at) >>> 2;
-          const size = (words[word + 1] as number) >>> 16;
-          if (size < 8 || size > available) this.#corrupt(at, size, available);
-          low = (low + size) | 0;
-          ahead += size;
-          available -= size;
-          records++;
-          this.#record(words[word] as number, at, size, visitor);
-          if (ahead >= this.#size / 8 && !this.#closed) {
-            this.#publish(ahead);
-            ahead = 0;
-          }
-        }
-      }
+      if (block.count > 0) block.give(this.#joinedView ?? this.#view, taker);
     } finally {
-      if (ahead > 0 && !this.#closed) this.#publish(ahead);
+      this.settle(block);
     }
+    return true;
+  }
+
+  /** Counts what has been handed over of the block at hand, and gives its bytes back to the kernel. */
+  settle(block: RecordBlock): void {
+    if (this.#next === this.#low) return;
+    if (block.given < block.count) this.#scan(block, this.#next, block.given);
+    const bytes = (this.#next - this.#low) >>> 0;
+    this.#counts[0] = (this.#counts[0] as number) + block.count;
+    this.#counts[1] = (this.#counts[1] as number) + block.givenBytes;
+    block.clear();
+    this.#low = this.#next;
+    if (bytes > 0) this.#publish(bytes);
+  }
+
+  /** Finds records before `end`: as many as fit a block, an eighth of the buffer or 16 KiB; one that lies over the buffer's end comes alone. */
+  #scan(block: RecordBlock, end: number, maxRecords: number): void {
+    const words = this.#words;
+    const start = this.#start;
+    const mask = this.#size - 1;
+    const raw = this.#rawOffset;
+    const exact = this.#recordSize;
+    const most = this.#publishEvery;
+    const { offsets, lengths } = block;
+    const first = this.#low;
+    let low = first;
+    let count = 0;
+    this.#joinedView = null;
+    while (low !== end && count < maxRecords && ((low - first) | 0) < most) {
+      const at = low & mask;
+      const word = (start + at) >>> 2;
+      const size = (words[word + 1] as number) >>> 16;
+      if (size < 8 || size > (end - low) >>> 0) {
+        // What stands before it is handed over first.
+        if (low !== first) break;
+        this.#corrupt(at, size, (end - low) >>> 0);
+      }
+      if (words[word] === PERF_RECORD.PERF_RECORD_SAMPLE) {
+        let length = words[(start + ((at + raw) & mask)) >>> 2] as number;
+        if (length >>> 0 > size - raw - 4) {
+          if (low !== first) break;
+          this.#corrupt(at, size, length >>> 0);
+        }
+        // The kernel pads raw data so that it ends on 8 bytes (perf_prepare_sample); the length it tells includes the padding.
+        if (length > exact && length - exact < 8) length = exact || length;
+        const dataAt = (at + raw + 4) & mask;
+        if (dataAt + length <= this.#size) offsets[count] = start + dataAt;
+        else {
+          if (count > 0) break;
+          this.#joinedView = this.#joined(dataAt, length);
+          offsets[count] = 0;
+        }
+        lengths[count++] = length;
+      } else {
+        if (count > 0) break;
+        this.#other(words[word] as number, at);
+      }
+      low = (low + size) | 0;
+      if (this.#joinedView !== null) break;
+    }
+    block.count = count;
+    this.#next = low;
   }
 
   /** The time of the next sample, in nanoseconds (rounded past 2^53), after counting what stands before it; null where there is none. */
   nextTime(): number | null {
     for (;;) {
-      const low = Number(BigInt.asIntN(32, this.#published)) | 0;
+      const low = this.#low;
       const available = (this.#head() - low) >>> 0;
       if (available === 0) return null;
       const at = low & (this.#size - 1);
@@ -168,7 +216,8 @@ export class PerfRing {
         const time = this.#start + ((at + 8) & (this.#size - 1));
         return this.#view.getUint32(time + 4, true) * 2 ** 32 + this.#view.getUint32(time, true);
       }
-      this.#record(this.#words[word] as number, at, size, () => {});
+      this.#other(this.#words[word] as number, at);
+      this.#low = this.#next = (low + size) | 0;
       this.#publish(size);
     }
   }
@@ -198,26 +247,12 @@ export class PerfRing {
     Atomics.store(this.#tailWord, 0, this.#published);
   }
 
-  /** Takes one record; offsets within the data are taken modulo its size, for a record may lie over the end. */
-  #record(type: number, at: number, size: number, visitor: UnsafeVisitor): void {
-    const view = this.#view;
-    const mask = this.#size - 1;
-    if (type === PERF_RECORD.PERF_RECORD_SAMPLE) {
-      const rawAt = at + this.#rawOffset;
-      let length = view.getUint32(this.#start + (rawAt & mask), true);
-      if (length > size - this.#rawOffset - 4) this.#corrupt(at, size, length);
-      // The kernel pads raw data so that it ends on 8 bytes (perf_prepare_sample); the length it tells includes the padding.
-      if (length > this.#recordSize && length - this.#recordSize < 8) length = this.#recordSize || length;
-      const dataAt = (rawAt + 4) & mask;
-      this.#counts[0] = (this.#counts[0] as number) + 1;
-      this.#counts[1] = (this.#counts[1] as number) + length;
-      if (dataAt + length <= this.#size) visitor(view, this.#start + dataAt, length);
-      else visitor(this.#joined(dataAt, length), 0, length);
-    } else if (type === PERF_RECORD.PERF_RECORD_LOST) {
-      // struct { header; u64 id; u64 lost; }
-      const lost = view.getBigUint64(this.#start + ((at + 16) & mask), true);
-      this.#counts[2] = (this.#counts[2] as number) + Number(lost);
-    }
+  /** Takes a record that is no sample; offsets within the data are taken modulo its size, for it may lie over the end. */
+  #other(type: number, at: number): void {
+    if (type !== PERF_RECORD.PERF_RECORD_LOST) return;
+    // struct { header; u64 id; u64 lost; }
+    const lost = this.#view.getBigUint64(this.#start + ((at + 16) & (this.#size - 1)), true);
+    this.#counts[2] = (this.#counts[2] as number) + Number(lost);
   }
 
   /** A copy of data that lies over the end. */

@@ -1,18 +1,15 @@
 import { FormatError, UsageError } from '../../error.ts';
-import { eventLoop, type EventLoop, type Pollable, type TurnResult } from '../../sys/event-loop.ts';
+import type { TurnResult } from '../../sys/event-loop.ts';
 import type { MapFd } from '../../sys/fds.ts';
 import { closeFd, dupFd } from '../../sys/file.ts';
 import { Mapping } from '../../sys/memory.ts';
 import { pageSize } from '../../sys/page-size.ts';
 import type { Sys } from '../../sys/sys.ts';
-import { EventSource, type EventCounters, type UnsafeVisitor } from './event-source.ts';
+import { EventSource, type EventCounters, type TurnOptions } from './event-source.ts';
+import { blockRecords, type Taker } from './record-block.ts';
 
 /** How a {@link RingbufReader} reads; all are optional. */
-export interface RingbufReaderOptions {
-  /** Most records of one turn of the event loop; 8192. */
-  readonly turnRecords?: number;
-  /** Most milliseconds of one turn, looked at every 16 KiB; 8. */
-  readonly turnMs?: number;
+export interface RingbufReaderOptions extends TurnOptions {
   /** Looks at the buffer this often whether or not the kernel wakes us, for programs that pass BPF_RB_NO_WAKEUP; 0 for never, the default. */
   readonly pollIntervalMs?: number;
 }
@@ -28,11 +25,9 @@ const maxUnpublished = 16 * 1024;
  * Reads a BPF_MAP_TYPE_RINGBUF in place (kernel/bpf/ringbuf.c, Documentation/bpf/ringbuf.rst): the positions and the
  * data are mapped, so a record costs no system call and no copy.
  */
-export class RingbufReader extends EventSource implements Pollable {
-  readonly pollFds: readonly number[];
-  readonly pollIntervalMs: number;
-  readonly #sys: Sys;
-  readonly #loop: EventLoop;
+export class RingbufReader extends EventSource {
+  override readonly pollFds: readonly number[];
+  override readonly pollIntervalMs: number;
   readonly #fd: MapFd;
   readonly #consumer: Mapping;
   readonly #producer: Mapping;
@@ -45,24 +40,22 @@ export class RingbufReader extends EventSource implements Pollable {
   readonly #mask: number;
   /** Bytes after which the position is published, and the clock looked at, in the middle of a turn. */
   readonly #publishEvery: number;
-  readonly #turnRecords: number;
-  readonly #turnMs: number;
   /** arm64 reorders loads: there a plain load of a header would let the record's bytes be read before it. */
   readonly #acquire: boolean;
   /** The position as last published. */
   #published: bigint;
-  /** Set to end a turn at the record it is at. */
-  #halted = false;
-  #visitor: UnsafeVisitor | null = null;
-  #onBatchEnd: (() => void) | null = null;
-  #inTurn = false;
-  /** Received, bytes, discarded: before this turn (bytes: before the published position), and since. */
+  /** Its low word: enough for finding records, for a ring has at most 2^31 bytes. */
+  #low: number;
+  /** Received, bytes, discarded: up to the published position. */
   readonly #totals = new Float64Array(3);
-  readonly #recent = new Int32Array(3);
+  /** Of the block at hand: where it ends, its records' bytes, and what was discarded in between. */
+  #next = 0;
+  #bytes = 0;
+  #discarded = 0;
 
   /** `maxEntries` is the map's: the size of the data in bytes. The descriptor is duplicated; the caller keeps its own. */
   constructor(sys: Sys, mapFd: number, maxEntries: number, options: RingbufReaderOptions = {}) {
-    super();
+    super(sys, options);
     const page = pageSize();
     if (!Number.isInteger(maxEntries) || maxEntries < page || maxEntries > 2 ** 31 || Math.log2(maxEntries) % 1 !== 0) {
       throw new UsageError({
@@ -71,8 +64,6 @@ export class RingbufReader extends EventSource implements Pollable {
         where: { max_entries: maxEntries, page },
       });
     }
-    this.#sys = sys;
-    this.#loop = eventLoop(sys);
     this.#fd = dupFd(sys, mapFd as MapFd);
     let consumer: Mapping | null = null;
     try {
@@ -92,8 +83,6 @@ export class RingbufReader extends EventSource implements Pollable {
     }
     this.pollFds = [this.#fd];
     this.pollIntervalMs = options.pollIntervalMs ?? 0;
-    this.#turnRecords = options.turnRecords ?? 8192;
-    this.#turnMs = options.turnMs ?? 8;
     this.#acquire = sys.arch !== 'x64';
     this.#consumerPosition = new BigInt64Array(this.#consumer.buffer, 0, 1);
     this.#words = new Int32Array(this.#producer.buffer);
@@ -103,11 +92,16 @@ export class RingbufReader extends EventSource implements Pollable {
     this.#publishEvery = Math.min(maxEntries / 8, maxUnpublished);
     // A pinned or inherited map may have been read before: its position is where it is.
     this.#published = Atomics.load(this.#consumerPosition, 0);
+    this.#low = this.#next = Number(BigInt.asIntN(32, this.#published)) | 0;
   }
 
   override get counters(): EventCounters {
-    const count = (i: number): number => (this.#totals[i] as number) + (this.#recent[i] as number);
-    return { received: count(0), bytes: count(1), discarded: count(2), lost: null };
+    const [received = 0, bytes = 0, discarded = 0] = this.#totals;
+    return { received: received + this.block.given, bytes: bytes + this.block.givenBytes, discarded, lost: null };
+  }
+
+  protected override get received(): number {
+    return (this.#totals[0] as number) + this.block.given;
   }
 
   /** Bytes that producers have reserved and this reader has not consumed, headers included. */
@@ -120,108 +114,83 @@ export class RingbufReader extends EventSource implements Pollable {
     return this.#mask + 1;
   }
 
-  override drainUnsafe(visitor: UnsafeVisitor, maxRecords: number = Infinity): number {
-    if (this.closed || this.#inTurn) return 0;
-    const before = this.#received();
-    this.#drain(visitor, Math.min(maxRecords, 0x7fffffff), Infinity);
-    return this.#received() - before;
-  }
-
-  turn(): TurnResult {
-    const visitor = this.#visitor;
-    // Kept from before the turn: a callback that closes the reader still has the end of its batch.
-    const onBatchEnd = this.#onBatchEnd;
-    if (visitor === null || this.#inTurn) return 'idle';
-    const before = this.#received();
-    try {
-      return this.#drain(visitor, this.#turnRecords, performance.now() + this.#turnMs);
-    } finally {
-      if (this.#received() !== before) onBatchEnd?.();
+  protected override drain(taker: Taker, maxRecords: number, deadline: number): TurnResult {
+    const { block } = this;
+    for (let left = maxRecords; ;) {
+      // The kernel wakes us only for a record at the published position (bpf_ringbuf_commit), so "nothing more" counts only
+      // when it was read after the last publication: here all that was handed over has been published.
+      const end = this.#acquire ? Atomics.load(this.#words, 0) : (this.#words[0] as number);
+      if (end === this.#low) return 'idle';
+      this.#scan(end, Math.min(left, blockRecords));
+      if (this.#next === this.#low) return 'stuck';
+      left -= block.count;
+      try {
+        if (block.count > 0) block.give(this.#view, taker);
+      } finally {
+        this.#settle();
+      }
+      if (block.halted) return 'idle';
+      if (left <= 0 || performance.now() >= deadline) return 'more';
     }
   }
 
-  /**
-   * The loop over records. All arithmetic is on 32-bit integers: the low words of the positions are enough, for a ring has
-   * at most 2^31 bytes. The counts of the loop are kept where a callback can see them.
-   */
-  #drain(visitor: UnsafeVisitor, maxRecords: number, deadline: number): TurnResult {
+  /** Finds records up to `end`: as many as fit a block, and until the position has to be published. */
+  #scan(end: number, maxRecords: number): void {
     const words = this.#words;
-    const view = this.#view;
     const mask = this.#mask;
     const start = this.#dataStart;
     const acquire = this.#acquire;
-    const publishEvery = this.#publishEvery;
-    const recent = this.#recent;
-    let low = Number(BigInt.asIntN(32, this.#published)) | 0;
-    let received = 0;
+    const { offsets, lengths } = this.block;
+    const first = this.#low;
+    const most = this.#publishEvery;
+    let low = first;
+    let count = 0;
     let bytes = 0;
-    let ahead = 0;
-    let result: TurnResult = 'more';
-    this.#inTurn = true;
-    this.#halted = false;
-    try {
-      drain: for (;;) {
-        // The kernel wakes us only for a record at the published position (bpf_ringbuf_commit), so "nothing more" counts
-        // only when it was read after the last publication; here all that was read has been published.
-        const end = acquire ? Atomics.load(words, 0) : (words[0] as number);
-        if (low === end) {
-          result = 'idle';
-          break;
-        }
-        do {
-          const offset = start + (low & mask);
-          const header = acquire ? Atomics.load(words, offset >>> 2) : (words[offset >>> 2] as number);
-          // BUSY: a producer is still writing. The last look at the header, too, must come after the publication.
-          if (header < 0) {
-            if (ahead !== 0) break;
-            result = 'stuck';
-            break drain;
-          }
-          const length = header & lengthMask;
-          const step = (length + headerSize + 7) & ~7;
-          if (step >>> 0 > (end - low) >>> 0) this.#corrupt(length, (end - low) >>> 0);
-          low = (low + step) | 0;
-          ahead += step;
-          if ((header & discardBit) === 0) {
-            recent[0] = ++received;
-            recent[1] = bytes += length;
-            visitor(view, offset + headerSize, length);
-          } else recent[2] = (recent[2] as number) + 1;
-          if (this.#halted) {
-            result = 'idle';
-            break drain;
-          }
-          if (received >= maxRecords) break drain;
-          if (ahead >= publishEvery) {
-            this.#publish(ahead);
-            ahead = bytes = 0;
-            if (performance.now() >= deadline) break drain;
-          }
-        } while (low !== end);
-        if (ahead !== 0) this.#publish(ahead);
-        ahead = bytes = 0;
+    let discarded = 0;
+    while (low !== end && count < maxRecords && ((low - first) | 0) < most) {
+      const offset = start + (low & mask);
+      const header = acquire ? Atomics.load(words, offset >>> 2) : (words[offset >>> 2] as number);
+      // BUSY: a producer is still writing.
+      if (header < 0) break;
+      const length = header & lengthMask;
+      const step = (length + headerSize + 7) & ~7;
+      if (step >>> 0 > (end - low) >>> 0) {
+        // What stands before it is handed over first.
+        if (low !== first) break;
+        this.#corrupt(length, (end - low) >>> 0);
       }
-    } finally {
-      this.#inTurn = false;
-      if (ahead !== 0) this.#publish(ahead);
-      const totals = this.#totals;
-      totals[0] = (totals[0] as number) + received;
-      totals[2] = (totals[2] as number) + (recent[2] as number);
-      recent.fill(0);
+      low = (low + step) | 0;
+      if ((header & discardBit) === 0) {
+        offsets[count] = offset + headerSize;
+        lengths[count++] = length;
+        bytes += length;
+      } else discarded++;
     }
-    return result;
+    this.block.count = count;
+    this.#next = low;
+    this.#bytes = bytes;
+    this.#discarded = discarded;
   }
 
-  /** Gives bytes back to producers, by one 64-bit store: a high word left behind would stop them for ever at 2^32. */
+  /** Counts what has been handed over of the block and gives its bytes back to producers. */
+  #settle(): void {
+    const { block } = this;
+    if (block.given < block.count) this.#scan(this.#next, block.given);
+    const bytes = (this.#next - this.#low) >>> 0;
+    const totals = this.#totals;
+    totals[0] = (totals[0] as number) + block.count;
+    totals[1] = (totals[1] as number) + this.#bytes;
+    totals[2] = (totals[2] as number) + this.#discarded;
+    block.clear();
+    this.#bytes = this.#discarded = 0;
+    this.#low = this.#next;
+    if (bytes > 0) this.#publish(bytes);
+  }
+
+  /** By one 64-bit store: a high word left behind would stop producers for ever at 2^32. */
   #publish(bytes: number): void {
     this.#published += BigInt(bytes);
     Atomics.store(this.#consumerPosition, 0, this.#published);
-    this.#totals[1] = (this.#totals[1] as number) + (this.#recent[1] as number);
-    this.#recent[1] = 0;
-  }
-
-  #received(): number {
-    return (this.#totals[0] as number) + (this.#recent[0] as number);
   }
 
   #available(): number {
@@ -240,37 +209,11 @@ export class RingbufReader extends EventSource implements Pollable {
     });
   }
 
-  protected override attach(): void {
-    this.#loop.add(this);
-  }
-
-  protected override detach(): void {
-    this.#halted = true;
-    this.#loop.remove(this);
-  }
-
-  protected override suspend(): void {
-    this.#halted = true;
-    this.#loop.pause(this);
-  }
-
-  protected override wake(): void {
-    this.#loop.resume(this);
-  }
-
-  protected override setReferenced(referenced: boolean): void {
-    this.#loop.setReferenced(this, referenced);
-  }
-
-  protected override setVisitor(visitor: UnsafeVisitor | null, onBatchEnd: (() => void) | null): void {
-    this.#visitor = visitor;
-    this.#onBatchEnd = onBatchEnd;
-  }
-
   protected override release(): void {
-    this.#halted = true;
+    // Called within a callback: the record at hand has been read, whoever reads the ring next goes on behind it.
+    this.#settle();
     this.#consumer.close();
     this.#producer.close();
-    closeFd(this.#sys, this.#fd);
+    closeFd(this.sys, this.#fd);
   }
 }

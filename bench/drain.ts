@@ -16,6 +16,9 @@ const perfPages = 1024;
 /** Rounds before those that count: the JIT works in the background, on a busy machine for a while. */
 const warmUp = 25;
 
+/** The sum of the records' numbers: a captured variable would be a new heap number for each. */
+const total = new Float64Array(1);
+
 /** Drains what is there. */
 type Drain = () => Drained | Promise<Drained>;
 
@@ -39,17 +42,11 @@ function timed(work: () => { records: number; sum: number; bytes?: number }): Dr
   return { records, sum, bytes, ns: cpuTime() - start };
 }
 
-/** A reader is opened for each drain, before the clock starts: it takes over where a peer has stopped. */
-function overRing(make: () => (reader: RingbufReader) => Drained): Way['open'] {
+function overRing(make: () => (reader: RingbufReader) => Drained | Promise<Drained>): Way['open'] {
   return (producer) => {
     const work = make();
-    const drain: Drain = () => {
-      const reader = new RingbufReader(sys, producer.mapFd, producer.maxEntries);
-      const drained = work(reader);
-      reader.close();
-      return drained;
-    };
-    return { drain, close: () => {} };
+    const reader = new RingbufReader(sys, producer.mapFd, producer.maxEntries);
+    return { drain: () => work(reader), close: () => reader.close() };
   };
 }
 
@@ -62,14 +59,13 @@ export const ways: Readonly<Record<string, Way>> = {
     mode: 'drain',
     peers: both,
     open: overRing(() => {
-      const total = new Float64Array(1);
       return (reader) =>
         timed(() => {
           total[0] = 0;
           const records = reader.drainUnsafe((view, offset) => {
             total[0] = (total[0] as number) + view.getUint32(offset, true);
           });
-          return { records, sum: total[0] as number };
+          return { records, sum: total[0] ?? 0 };
         });
     }),
   },
@@ -80,11 +76,13 @@ export const ways: Readonly<Record<string, Way>> = {
     open: overRing(() => {
       return (reader) =>
         timed(() => {
-          let sum = 0;
+          total[0] = 0;
           const records = reader.drainBlocksUnsafe((view, offsets, _lengths, count) => {
+            let sum = 0;
             for (let i = 0; i < count; i++) sum += view.getUint32(offsets[i] as number, true);
+            total[0] = (total[0] as number) + sum;
           });
-          return { records, sum };
+          return { records, sum: total[0] ?? 0 };
         });
     }),
   },
@@ -92,10 +90,9 @@ export const ways: Readonly<Record<string, Way>> = {
     name: 'lent cursor, from the event loop (start)',
     mode: 'drain',
     peers: both,
-    open: (producer) => ({
-      drain: () =>
+    open: overRing(
+      () => (reader) =>
         new Promise((resolve) => {
-          const reader = new RingbufReader(sys, producer.mapFd, producer.maxEntries);
           let sum = 0;
           let records = 0;
           const start = cpuTime();
@@ -107,34 +104,28 @@ export const ways: Readonly<Record<string, Way>> = {
             () => {
               if (reader.pendingBytes > 0) return;
               const ns = cpuTime() - start;
-              reader.close();
+              reader.stop();
               resolve({ records, sum, ns, bytes: 0 });
             },
           );
         }),
-      close: () => {},
-    }),
+    ),
   },
   copies: {
     name: 'copies (for await)',
     mode: 'drain',
     peers: both,
-    open: (producer) => ({
-      drain: async () => {
-        const reader = new RingbufReader(sys, producer.mapFd, producer.maxEntries);
-        let sum = 0;
-        let records = 0;
-        const start = cpuTime();
-        for await (const record of reader) {
-          sum += (record[0] as number) | ((record[1] as number) << 8) | ((record[2] as number) << 16) | ((record[3] as number) << 24);
-          records++;
-          if (reader.pendingBytes === 0 && records === reader.counters.received) break;
-        }
-        const ns = cpuTime() - start;
-        reader.close();
-        return { records, sum, ns, bytes: 0 };
-      },
-      close: () => {},
+    open: overRing(() => async (reader) => {
+      let sum = 0;
+      let records = 0;
+      const before = reader.counters.received;
+      const start = cpuTime();
+      for await (const record of reader) {
+        sum += (record[0] as number) | ((record[1] as number) << 8) | ((record[2] as number) << 16) | ((record[3] as number) << 24);
+        records++;
+        if (reader.pendingBytes === 0 && records === reader.counters.received - before) break;
+      }
+      return { records, sum, ns: cpuTime() - start, bytes: 0 };
     }),
   },
   objects: {
@@ -146,12 +137,12 @@ export const ways: Readonly<Record<string, Way>> = {
       const record = source.makeRecord();
       return (reader) =>
         timed(() => {
-          let sum = 0;
+          total[0] = 0;
           const records = reader.drainUnsafe((view, offset, length) => {
             const event = source.decode(record.point(view, offset, length));
-            sum += Number(event['number']);
+            total[0] = (total[0] as number) + Number(event['number']);
           });
-          return { records, sum };
+          return { records, sum: total[0] ?? 0 };
         });
     }),
   },
@@ -167,7 +158,7 @@ export const ways: Readonly<Record<string, Way>> = {
       const fd = openSync('/dev/null', 'w');
       return (reader) =>
         timed(() => {
-          let sum = 0;
+          total[0] = 0;
           let bytes = 0;
           const flush = (): void => {
             bytes += out.length;
@@ -175,12 +166,12 @@ export const ways: Readonly<Record<string, Way>> = {
             out.length = 0;
           };
           const records = reader.drainUnsafe((view, offset, length) => {
-            sum += view.getUint32(offset, true);
+            total[0] = (total[0] as number) + view.getUint32(offset, true);
             writer.write(out, record.point(view, offset, length));
             if (out.length >= 65536) flush();
           });
           flush();
-          return { records, sum, bytes };
+          return { records, sum: total[0] ?? 0, bytes };
         });
     }),
   },
@@ -190,14 +181,13 @@ export const ways: Readonly<Record<string, Way>> = {
     peers: both,
     open: (producer) => {
       const reader = new PerfReader(sys, producer.mapFd, producer.maxEntries, { bytesPerCpu: perfPages * 4096 });
-      const total = new Float64Array(1);
       const drain: Drain = () =>
         timed(() => {
           total[0] = 0;
           const records = reader.drainUnsafe((view, offset) => {
             total[0] = (total[0] as number) + view.getUint32(offset, true);
           });
-          return { records, sum: total[0] as number };
+          return { records, sum: total[0] ?? 0 };
         });
       return { drain, close: () => reader.close() };
     },
@@ -224,24 +214,25 @@ export async function measure(key: string, programs: PeerPrograms, rounds: numbe
   const way = ways[key];
   if (way === undefined) throw new Error(`no way ${key}`);
   const times: Record<'ours' | PeerName, number[]> = { ours: [], libbpf: [], cilium: [] };
-  // A perf event array has one buffer a CPU, and one owner of it: each of those who read has an array of its own.
+  // Everybody has a buffer of his own, mapped once: the kernel writes the same into each.
   const open = (): EventProducer => (way.mode === 'perf' ? perfProducer(sys) : ringProducer(sys, ringSize));
-  const shared = open();
   const runners: { name: 'ours' | PeerName; producer: EventProducer; drain(count: number): Promise<Drained>; close(): unknown }[] = [];
   for (const name of way.peers) {
     const program = programs[name];
     if (program === null) continue;
-    const producer = way.mode === 'perf' ? open() : shared;
+    const producer = open();
     const peer = await Peer.start(program, [way.mode, String(perfPages)], producer.mapFd);
     runners.push({ name, producer, drain: (count) => peer.drain(count), close: () => peer.close() });
   }
-  const own = way.open(shared);
-  runners.push({ name: 'ours', producer: shared, drain: async () => await own.drain(), close: () => own.close() });
+  const ownProducer = open();
+  const own = way.open(ownProducer);
+  runners.push({ name: 'ours', producer: ownProducer, drain: async () => await own.drain(), close: () => own.close() });
   const bytes = new Set<number>();
   for (let round = -warmUp; round < rounds; round++) {
-    for (const { name, producer, drain } of runners) {
-      const filled = fill(producer);
-      const drained = await drain(filled.records);
+    for (const runner of runners) {
+      const { name } = runner;
+      const filled = fill(runner.producer);
+      const drained = await runner.drain(filled.records);
       if (drained.records !== filled.records || drained.sum !== filled.sum) {
         throw new Error(`${name}: ${drained.records} records, sum ${drained.sum}; there were ${filled.records}, sum ${filled.sum}`);
       }
@@ -249,6 +240,6 @@ export async function measure(key: string, programs: PeerPrograms, rounds: numbe
       if (round >= 0) times[name].push(drained.ns / drained.records);
     }
   }
-  for (const { close } of runners) await close();
+  for (const runner of runners) await runner.close();
   return times;
 }

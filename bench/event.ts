@@ -1,4 +1,4 @@
-import { Btf, BtfBuilder } from '../src/btf/index.ts';
+import { Btf, BtfBuilder, type BtfMember } from '../src/btf/index.ts';
 import { BPF_FUNC, BPF_MAP_TYPE } from '../src/bpf/uapi/index.ts';
 import { hostContext } from '../src/enrich/context.ts';
 import { buildDataSource, type DataSource } from '../src/gadget/data-source.ts';
@@ -17,6 +17,10 @@ export const maxRun = 1024;
 
 const u32s = ['pid', 'tid', 'uid', 'gid', 'ret', 'flags'] as const;
 
+function member(name: string, typeId: number, offset: number): BtfMember {
+  return { name, typeId, bitOffset: offset * 8, bitSize: 0 };
+}
+
 /** The event's struct as BTF, and its data source. The layout is repeated in peers/libbpf.c and peers/cilium/main.go. */
 export function eventSource(sys: Sys): DataSource {
   const builder = new BtfBuilder();
@@ -27,12 +31,6 @@ export function eventSource(sys: Sys): DataSource {
   const s32 = int('int', 4, 1);
   const char = int('char', 1, 0);
   const comm = builder.add({ kind: 'ARRAY', name: '', typeId: char, indexTypeId: u32, count: 16 });
-  const member = (name: string, typeId: number, offset: number): { name: string; typeId: number; bitOffset: number; bitSize: number } => ({
-    name,
-    typeId,
-    bitOffset: offset * 8,
-    bitSize: 0,
-  });
   const typeId = builder.add({
     kind: 'STRUCT',
     name: 'event',

@@ -12,13 +12,13 @@ function option(name: string): string | null {
   return at < 0 ? null : (process.argv[at + 1] ?? null);
 }
 
-function part<T>(args: readonly string[]): T {
+function part(args: readonly string[]): unknown {
   const run = spawnSync(process.execPath, [fileURLToPath(import.meta.url), ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   if (run.status !== 0) throw new Error(`${args[1]} failed`);
-  return JSON.parse(run.stdout) as T;
+  return JSON.parse(run.stdout);
 }
 
 const ns = (value: number): string => value.toFixed(1).padStart(7);
@@ -27,7 +27,7 @@ function drains(programs: PeerPrograms, rounds: number, only: readonly string[] 
   const rows: unknown[] = [];
   for (const [key, way] of Object.entries(ways)) {
     if (only !== null && !only.includes(key)) continue;
-    const times = part<DrainTimes>(['--part', key, '--peers', JSON.stringify(programs), '--rounds', String(rounds)]);
+    const times = part(['--part', key, '--peers', JSON.stringify(programs), '--rounds', String(rounds)]) as DrainTimes;
     const [ours, libbpf, cilium] = [median(times.ours), median(times.libbpf), median(times.cilium)];
     rows.push({ row: key, what: way.name, ours, libbpf, cilium });
     console.log(

@@ -23,17 +23,18 @@ export type PeerName = keyof PeerPrograms;
 
 const peers = fileURLToPath(new URL('../../bench/peers', import.meta.url));
 
+function built(what: string, command: string, args: readonly string[], env: Readonly<Record<string, string>>): boolean {
+  const run = spawnSync(command, args, { encoding: 'utf8', env: { ...process.env, ...env } });
+  if (run.status === 0) return true;
+  console.error(`${what} is left out: ${run.stderr || run.error?.message}`);
+  return false;
+}
+
 /** Compiles the peers into a folder: libbpf with gcc, cilium/ebpf with Go where Debian's packages are installed. */
 export function buildPeers(folder: string): PeerPrograms {
   const flags = (process.env['LIBBPF_FLAGS'] ?? '-lbpf').split(' ');
   const libbpf = join(folder, 'libbpf');
   const cilium = join(folder, 'cilium');
-  const built = (what: string, command: string, args: readonly string[], env: Readonly<Record<string, string>>): boolean => {
-    const run = spawnSync(command, args, { encoding: 'utf8', env: { ...process.env, ...env } });
-    if (run.status === 0) return true;
-    console.error(`${what} is left out: ${run.stderr || run.error?.message}`);
-    return false;
-  };
   return {
     libbpf: built('libbpf', 'gcc', ['-O2', '-o', libbpf, join(peers, 'libbpf.c'), ...flags], {}) ? libbpf : null,
     cilium: built('cilium/ebpf', 'go', ['build', '-o', cilium, join(peers, 'cilium/main.go')], {
@@ -65,9 +66,10 @@ export class Peer {
     options: { readonly out?: number; readonly cpu?: number } = {},
   ): Promise<Peer> {
     const out = options.out ?? openSync('/dev/null', 'w');
-    const [command = '', ...rest] =
-      options.cpu === undefined ? [program, ...args] : ['taskset', '-c', String(options.cpu), program, ...args];
-    const peer = new Peer(spawn(command, rest, { stdio: ['pipe', 'pipe', 'inherit', mapFd, out] }));
+    const pin = options.cpu === undefined ? [] : ['-c', String(options.cpu), program];
+    const peer = new Peer(
+      spawn(pin.length === 0 ? program : 'taskset', [...pin, ...args], { stdio: ['pipe', 'pipe', 'inherit', mapFd, out] }),
+    );
     if (options.out === undefined) closeSync(out);
     await peer.line();
     return peer;
@@ -81,7 +83,7 @@ export class Peer {
   async line(): Promise<readonly number[]> {
     const { value, done } = await this.#lines.next();
     if (done === true) throw new Error(`${this.#run.spawnfile} has ended`);
-    return String(value).split(' ').map(Number);
+    return value.split(' ').map(Number);
   }
 
   async drain(count: number): Promise<Drained> {

@@ -137,37 +137,38 @@ export class RingbufReader extends EventSource {
   /** Finds records up to `end`: as many as fit a block, and until the position has to be published. */
   #scan(end: number, maxRecords: number): void {
     const words = this.#words;
-    const mask = this.#mask;
-    const start = this.#dataStart;
     const acquire = this.#acquire;
     const { offsets, lengths } = this.block;
-    const first = this.#low;
-    const most = this.#publishEvery;
-    let low = first;
+    const low = this.#low;
+    const available = (end - low) >>> 0;
+    const most = Math.min(available, this.#publishEvery);
+    // The data is mapped twice in a row: a block is in one piece wherever it starts.
+    let at = this.#dataStart + (low & this.#mask);
+    let used = 0;
     let count = 0;
     let bytes = 0;
     let discarded = 0;
-    while (low !== end && count < maxRecords && ((low - first) | 0) < most) {
-      const offset = start + (low & mask);
-      const header = acquire ? Atomics.load(words, offset >>> 2) : (words[offset >>> 2] as number);
+    while (used < most && count < maxRecords) {
+      const header = acquire ? Atomics.load(words, at >>> 2) : (words[at >>> 2] as number);
       // BUSY: a producer is still writing.
       if (header < 0) break;
       const length = header & lengthMask;
       const step = (length + headerSize + 7) & ~7;
-      if (step >>> 0 > (end - low) >>> 0) {
+      if (step > available - used) {
         // What stands before it is handed over first.
-        if (low !== first) break;
-        this.#corrupt(length, (end - low) >>> 0);
+        if (used > 0) break;
+        this.#corrupt(length, available);
       }
-      low = (low + step) | 0;
+      used += step;
       if ((header & discardBit) === 0) {
-        offsets[count] = offset + headerSize;
+        offsets[count] = at + headerSize;
         lengths[count++] = length;
         bytes += length;
       } else discarded++;
+      at += step;
     }
     this.block.count = count;
-    this.#next = low;
+    this.#next = (low + used) | 0;
     this.#bytes = bytes;
     this.#discarded = discarded;
   }

@@ -11,6 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
+#define GADGET_NO_BUF_RESERVE
 #include <gadget/buffer.h>
 #include <gadget/common.h>
 #include <gadget/endpoints.h>
@@ -104,71 +105,63 @@ static __always_inline bool is_wanted(enum event_type type, int error)
 	return !failure_only || error;
 }
 
-// Room for an event with all that has to do with the socket; NULL where it is not wanted.
-static __always_inline struct event *new_event(enum event_type type, struct sock *sk, int error)
+// Begins an event with all that has to do with the socket; false where it is not wanted.
+static __always_inline bool begin(struct event *event, enum event_type type, struct sock *sk, int error)
 {
-	struct event *event;
-
 	if (!is_wanted(type, error))
-		return NULL;
-	event = gadget_reserve_buf(&events, sizeof(*event));
-	if (!event)
-		return NULL;
+		return false;
 	__builtin_memset(event, 0, sizeof(*event));
-	if (!gadget_sock_endpoints(sk, &event->src, &event->dst)) {
-		gadget_discard_buf(event);
-		return NULL;
-	}
 	event->timestamp_raw = bpf_ktime_get_boot_ns();
 	event->netns_id = gadget_sock_netns(sk);
 	event->type_raw = type;
 	event->error_raw = error;
 	event->fd = -1;
 	event->accept_fd = -1;
-	return event;
+	return gadget_sock_endpoints(sk, &event->src, &event->dst);
 }
 
 static __always_inline void send(void *ctx, struct event *event)
 {
 	struct gadget_process *proc = &event->proc;
 
-	if (gadget_should_discard_data(proc->mntns_id, proc->pid, proc->tid, proc->comm, proc->creds.uid, proc->creds.gid))
-		gadget_discard_buf(event);
-	else
-		gadget_submit_buf(ctx, &events, event, sizeof(*event));
+	if (!gadget_should_discard_data(proc->mntns_id, proc->pid, proc->tid, proc->comm, proc->creds.uid, proc->creds.gid))
+		gadget_output_buf(ctx, &events, event, sizeof(*event));
 }
 
 static __always_inline void show_connect(void *ctx, struct sock *sk, struct connection *connection, int error)
 {
-	struct event *event = new_event(connect, sk, error);
 	__u32 tid = connection->proc.tid;
 	struct call *call = bpf_map_lookup_elem(&calls, &tid);
+	struct event event;
 
 	if (call && call->sock == (__u64)sk)
 		call->shown = true;
-	if (!event)
+	if (!begin(&event, connect, sk, error))
 		return;
-	event->proc = connection->proc;
-	event->fd = connection->fd;
-	event->duration_raw = event->timestamp_raw - connection->start;
-	send(ctx, event);
+	__builtin_memcpy(&event.proc, &connection->proc, sizeof(event.proc));
+	event.fd = connection->fd;
+	event.duration_raw = event.timestamp_raw - connection->start;
+	send(ctx, &event);
 }
 
 // The current task is the one that closes, unless an error of the network ended the connection.
 static __always_inline void show_close(void *ctx, struct sock *sk, struct connection *connection, int error)
 {
-	struct event *event = new_event(close, sk, error);
+	struct event event;
 
-	if (!event)
+	if (!begin(&event, close, sk, error))
 		return;
 	if (!error)
-		gadget_process_populate(&event->proc);
+		gadget_process_populate(&event.proc);
 	// A process that is ending has no mount namespace any more.
-	if (connection && !event->proc.mntns_id)
-		event->proc = connection->proc;
+	if (connection && !event.proc.mntns_id)
+		__builtin_memcpy(&event.proc, &connection->proc, sizeof(event.proc));
+	// Nobody, not the first user.
+	if (!connection && error)
+		event.proc.creds.uid = event.proc.creds.gid = -1;
 	if (connection)
-		event->duration_raw = event->timestamp_raw - connection->start;
-	send(ctx, event);
+		event.duration_raw = event.timestamp_raw - connection->start;
+	send(ctx, &event);
 }
 
 static __always_inline void remember_connect(struct sock *sk)
@@ -296,7 +289,7 @@ static __always_inline void accept_done(void *ctx, const struct socket_call *cal
 	struct sock *sk = gadget_sock_of_fd(ret >= 0 ? ret : call->fd);
 	struct connection connection = { .fd = ret };
 	__u64 key = (__u64)sk;
-	struct event *event;
+	struct event event;
 
 	if (!sk || gadget_sock_protocol(sk) != IPPROTO_TCP)
 		return;
@@ -308,31 +301,29 @@ static __always_inline void accept_done(void *ctx, const struct socket_call *cal
 	if (ret >= 0)
 		bpf_map_update_elem(&connections, &key, &connection, BPF_ANY);
 
-	event = new_event(accept, sk, ret < 0 ? -ret : 0);
-	if (!event)
+	if (!begin(&event, accept, sk, ret < 0 ? -ret : 0))
 		return;
-	event->proc = connection.proc;
-	event->fd = call->fd;
+	__builtin_memcpy(&event.proc, &connection.proc, sizeof(event.proc));
+	event.fd = call->fd;
 	if (ret >= 0)
-		event->accept_fd = ret;
-	send(ctx, event);
+		event.accept_fd = ret;
+	send(ctx, &event);
 }
 
 // Shows a call that failed before anything was sent.
 static __always_inline void connect_failed(void *ctx, const struct socket_call *call, struct call *begun, __s32 ret)
 {
 	struct sock *sk = begun->sock ? (struct sock *)begun->sock : gadget_sock_of_fd(call->fd);
-	struct event *event;
+	struct event event;
 
 	if (begun->shown || ret == -EINPROGRESS || ret == -EALREADY || !sk || gadget_sock_protocol(sk) != IPPROTO_TCP)
 		return;
-	event = new_event(connect, sk, -ret);
-	if (!event)
+	if (!begin(&event, connect, sk, -ret))
 		return;
-	gadget_process_populate(&event->proc);
-	event->fd = call->fd;
-	gadget_endpoint_from_user(&event->dst, (void *)call->address);
-	send(ctx, event);
+	gadget_process_populate(&event.proc);
+	event.fd = call->fd;
+	gadget_endpoint_from_user(&event.dst, (void *)call->address);
+	send(ctx, &event);
 }
 
 SEC("tp_btf/sys_exit")

@@ -1,0 +1,104 @@
+import t from 'tap';
+import { flagsText, networkPerl, parseNetwork } from '../support/network.ts';
+import { expectProcess, expectTime, runPerl } from '../support/process.ts';
+import { traced, type JsonEvent } from '../support/run-gadget.ts';
+
+// Slow machines take their time.
+t.setTimeout(110_000);
+
+// Segments that nobody answers: data to a deaf socket, an opening to a full queue, an answer that counts as unheard.
+const unanswered = String.raw`
+  ${networkPerl}
+  own_network();
+  start_capture();
+  my $server = listener(AF_INET, "127.0.0.1");
+  my $client = fresh; connect($client, at(AF_INET, "127.0.0.1", port_of $server)) or die; accept(my $accepted, $server) or die;
+  deafen($accepted);
+  setsockopt($client, IPPROTO_TCP, TCP_NODELAY, 1) or die;
+  syswrite $client, "x" x 100;
+  my $full = listener(AF_INET6, "::1", 0);
+  my $fits = fresh AF_INET6; connect($fits, at(AF_INET6, "::1", port_of $full)) or die;
+  my $left = nonblocking(fresh AF_INET6); connect($left, at(AF_INET6, "::1", port_of $full));
+  # TCP_DEFER_ACCEPT: the last packet of the opening does not count.
+  my $deferring = listener(AF_INET, "127.0.0.1"); setsockopt($deferring, IPPROTO_TCP, 9, 1) or die;
+  my $silent = fresh; connect($silent, at(AF_INET, "127.0.0.1", port_of $deferring)) or die;
+  select undef, undef, undef, 1.6;
+  for (["data", $client], ["opening", $left]) {
+    my $info = getsockopt($_->[1], IPPROTO_TCP, TCP_INFO);
+    my ($state, $congestion, $in_a_row) = unpack "C3", $info;
+    print join(" ", $_->[0], port_of($_->[1]), $state, $congestion, $in_a_row, unpack "x100 L", $info), "\n";
+  }
+  print "answer ", port_of($deferring), "\n";
+  print_capture();
+`;
+
+const portOf = (event: JsonEvent): number => (event['src'] as { port: number }).port;
+
+void t.test('segments that are sent again', async (t) => {
+  const { events, lost, made } = await traced('trace_tcpretrans', [], () => runPerl(unanswered));
+  t.equal(lost, 0);
+  const { packets, lines } = parseNetwork(made.text);
+  const netns = Number(lines.get('netns')?.[0]);
+  const own = events.filter((event) => event['netns_id'] === netns);
+
+  // What went over the wire more than once: all but the first time of each.
+  const seen = new Set<string>();
+  const again = packets.filter(({ src, dst, seq, flags, len }) => {
+    // An acknowledgement without data may be sent as often as one likes.
+    if (len === 0 && (flags & 0x07) === 0) return false;
+    const key = `${src.port} ${dst.port} ${seq} ${flags & 0x03}`;
+    if (seen.has(key)) return true;
+    seen.add(key);
+    return false;
+  });
+  t.ok(again.length >= 4, `enough was sent again: ${again.length}`);
+  t.equal(own.length, again.length, 'an event for each');
+  for (const [i, packet] of again.entries()) {
+    const event = own[i];
+    const what = `${flagsText(packet.flags)} of ${packet.src.port}`;
+    const version = packet.src.addr.includes(':') ? 6 : 4;
+    const side = { proto: 'TCP', proto_raw: 6, version };
+    t.match(event, { src: { ...packet.src, ...side }, dst: { ...packet.dst, ...side }, seq: packet.seq, len: packet.len }, what);
+    t.equal(event?.['tcpflags'], flagsText(packet.flags), what);
+    t.equal(event?.['tcpflags_raw'], packet.flags, what);
+    expectProcess(t, event?.proc, { pid: made.pid, comm: 'perl' }, what);
+    expectTime(t, event, made, what);
+  }
+
+  for (const [name, stateText] of [
+    ['data', 'tcp_established'],
+    ['opening', 'tcp_syn_sent'],
+  ] as const) {
+    const [port, state, congestion, inARow, total] = (lines.get(name) ?? []).map(Number);
+    const mine = own.filter((event) => portOf(event) === port);
+    t.equal(mine.length, total, `${name}: as many as the socket counts (TCP_INFO)`);
+    t.ok(
+      mine.every((event) => event['state'] === stateText && event['state_raw'] === state),
+      `${name}: state`,
+    );
+    const last = mine.at(-1);
+    t.match(last, { retransmits: inARow, reason_raw: congestion, reason: 'ca_loss', type: 'RETRANS' }, `${name}: as the socket says`);
+    const timeouts = mine.filter((event) => event['type'] === 'RETRANS');
+    t.same(
+      timeouts.map((event) => event['retransmits']),
+      timeouts.map((_, index) => index + 1),
+      `${name}: one after the other`,
+    );
+    // A probe comes once, before the first time-out.
+    const probes = mine.filter((event) => event['type'] === 'LOSS');
+    t.ok(probes.length <= 1 && (probes.length === 0 || mine[0] === probes[0]), `${name}: probes`);
+    t.ok(
+      probes.every((event) => event['reason'] === 'ca_open' && event['retransmits'] === 0),
+      `${name}: before anything is lost`,
+    );
+  }
+  const answers = own.filter((event) => portOf(event) === Number(lines.get('answer')?.[0]));
+  t.ok(answers.length > 0, 'an answer was sent again');
+  t.ok(answers.every((event) => event['type'] === 'SYNACK' && event['state'] === 'tcp_new_syn_recv'));
+  t.match(answers[0], { reason_raw: 0, retransmits: 0 });
+});
+
+void t.test('parameters', async (t) => {
+  const { events } = await traced('trace_tcpretrans', ['--comm', 'no-such-name'], () => runPerl(unanswered));
+  t.same(events, [], '--comm');
+});

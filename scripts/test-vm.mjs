@@ -3,7 +3,7 @@
 //     --kernel   5.10, 6.1, 6.12, 7.3, or 6.1/arm64 (may be repeated; default: the four of x86-64)
 //     --what     check: load every program of every gadget; gadgets: run each, compare what it says with what was done;
 //                perf: the same on a kernel whose ring buffers were taken away; tests: the kernel tests of test/
-//     --only     of the tests, those whose file name has PART in it
+//     --only     of the tests, those whose file name has one of these parts in it: bpf/link,gadgets/
 // Needs root and QEMU (Debian: qemu-system-x86 kmod, for arm64 qemu-system-arm); kernels are fetched through apt once.
 // Emulation without KVM is some twenty times slower than the machine: a kernel takes five to thirty minutes.
 import { spawn } from 'node:child_process';

@@ -45,6 +45,7 @@ function installDebianPackages() {
     '/usr/bin/clang-19': 'clang-19',
     '/usr/bin/clang-14': 'clang-14',
     '/usr/bin/llvm-strip-19': 'llvm-19',
+    '/usr/bin/ld.lld-19': 'lld-19',
     '/usr/include/bpf/bpf_helpers.h': 'libbpf-dev',
     '/usr/sbin/bpftool': 'bpftool',
     '/usr/bin/strace': 'strace',

@@ -7,7 +7,6 @@ import { loadCollection } from '../../../src/bpf/collection/load.ts';
 import { ids } from '../../../src/bpf/ids.ts';
 import { Kernel } from '../../../src/bpf/kernel/kernel.ts';
 import { mapInfo } from '../../../src/bpf/map/info.ts';
-import { openObject } from '../../../src/bpf/object/open.ts';
 import { programInfo } from '../../../src/bpf/program/info.ts';
 import { bpf } from '../../../src/sys/bpf.ts';
 import { createBackend, hostArch } from '../../../src/sys/default-sys.ts';
@@ -15,13 +14,13 @@ import { RawbpfError } from '../../../src/error.ts';
 import { type Fault, FaultInjector } from '../../../src/sys/fault-injector.ts';
 import type { ErrnoName } from '../../../src/sys/errno.ts';
 import { Sys } from '../../../src/sys/sys.ts';
-import { fixture } from '../../fixture.ts';
+import { openRuntime } from '../runtime.ts';
 
 const arch = hostArch();
 const plain = new Sys(createBackend(), arch);
 // Others may use the same fixture at the same time: the maps are given names of this process.
 const ours = `lk${process.pid}.`;
-const opened = openObject(fixture('runtime.bpf.o'), { name: 'runtime' });
+const opened = openRuntime(new Kernel());
 const spec = { ...opened, maps: opened.maps.map((map, i) => ({ ...map, libbpfName: `${ours}${i}` })) };
 
 /** A BPF file system for this thread alone; null where that is impossible. */
@@ -179,7 +178,7 @@ t.test('trying an object leaves nothing', async (t) => {
 t.test('pins', { skip: bpffs === null ? 'no BPF file system can be mounted here' : false }, async (t) => {
   // A folder of our own, made on the way: the root has files of the kernel's.
   const folder = `${bpffs}/own`;
-  const pinned = openObject(fixture('runtime.bpf.o'), { name: 'runtime' });
+  const pinned = openRuntime(new Kernel());
   for (const map of pinned.maps) if (map.name === 'by_pid') map.pinning = 1;
   const kernel = new Kernel();
   const first = loadCollection(kernel, pinned, { pinRoot: folder });
@@ -187,7 +186,7 @@ t.test('pins', { skip: bpffs === null ? 'no BPF file system can be mounted here'
   first.map('by_pid').update(new Uint8Array(4), new Uint8Array(24).fill(1));
   const second = loadCollection(kernel, pinned, { pinRoot: folder });
   t.equal(second.map('by_pid').info().id, first.map('by_pid').info().id, 'found again by its name');
-  const other = openObject(fixture('runtime.bpf.o'), { name: 'runtime' });
+  const other = openRuntime(new Kernel());
   for (const map of other.maps) {
     if (map.name !== 'by_pid') continue;
     map.pinning = 1;

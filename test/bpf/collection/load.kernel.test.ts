@@ -11,9 +11,10 @@ import { openObject } from '../../../src/bpf/object/open.ts';
 import { VerifierError } from '../../../src/bpf/verifier/error.ts';
 import { bpftool } from '../bpftool.ts';
 import { fixture } from '../../fixture.ts';
+import { openRuntime } from '../runtime.ts';
 
 const kernel = new Kernel();
-const open = (): ReturnType<typeof openObject> => openObject(fixture('runtime.bpf.o'), { name: 'runtime' });
+const open = (): ReturnType<typeof openObject> => openRuntime(kernel);
 const packet = new Uint8Array(64);
 // A socket filter's test run takes the Ethernet header off (bpf_prog_test_run_skb).
 const skbLength = 64 - 14;

@@ -6,6 +6,7 @@ import { RingbufReader } from '../../../src/bpf/events/ringbuf-reader.ts';
 import { BPF_RINGBUF } from '../../../src/bpf/uapi/index.ts';
 import { defaultSys } from '../../../src/sys/default-sys.ts';
 import { kernelVersion, versionCode } from '../../../src/sys/kernel-version.ts';
+import { slowness } from '../../support/patience.ts';
 import { ringbufProducer } from './producer.ts';
 
 // A loaded machine may take long over all of it.
@@ -46,7 +47,7 @@ void t.test('a record left BUSY for a second is waited for and costs little', { 
   const waited = performance.now() - started;
   test.ok(waited > 500, `${waited.toFixed(0)} ms`);
   const share = (used.user + used.system) / 1000 / waited;
-  test.ok(share < 0.05, `${(share * 100).toFixed(1)} % of a CPU`);
+  test.ok(share < Math.min(0.05 * slowness, 0.5), `${(share * 100).toFixed(1)} % of a CPU`);
   await until(() => seen.length === 12);
   test.same(
     seen.map(([number, length]) => [number, length]),

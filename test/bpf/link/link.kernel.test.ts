@@ -17,18 +17,17 @@ import { attachPerfEvent } from '../../../src/bpf/link/perf-event.ts';
 import { attachTracepoint, listTracepoints, tracepointId } from '../../../src/bpf/link/tracepoint.ts';
 import { attachRawTracepoint } from '../../../src/bpf/link/tracing.ts';
 import { attachUprobe } from '../../../src/bpf/link/uprobe.ts';
-import { openObject } from '../../../src/bpf/object/open.ts';
 import { CLONE } from '../../../src/sys/constants.ts';
 import { findMount } from '../../../src/sys/detached-mount.ts';
 import { FaultInjector } from '../../../src/sys/fault-injector.ts';
 import { createBackend, hostArch } from '../../../src/sys/default-sys.ts';
 import { Sys } from '../../../src/sys/sys.ts';
 import { bpftool } from '../bpftool.ts';
-import { fixture } from '../../fixture.ts';
+import { openRuntime } from '../runtime.ts';
 import { throwsErrno } from '../throws-errno.ts';
 
 const kernel = new Kernel();
-const spec = openObject(fixture('runtime.bpf.o'), { name: 'runtime' });
+const spec = openRuntime(kernel);
 const pid = process.pid;
 
 /** Loads the fixture for this process alone, runs `use`, lets go of everything. */
@@ -234,6 +233,14 @@ t.test('network hooks', async (t) => {
     ['on_netfilter', {}, (c) => attachNetfilter(c.program('on_netfilter'), { family: 'ipv4', hook: 'input' })],
   ];
   for (const [name, shows, attach] of rows) {
+    // Links of netfilter came with 6.4, of tcx with 6.6.
+    if (
+      (name === 'on_netfilter' && !spec.programs.some((program) => program.name === name)) ||
+      (name === 'on_tcx' && kernel.version < 0x60600)
+    ) {
+      t.comment(`${name}: this kernel has no such links`);
+      continue;
+    }
     await withFixture(async (collection) => {
       const link = attach(collection);
       await sendPackets(4);

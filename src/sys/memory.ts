@@ -37,17 +37,75 @@ const regions = new FinalizationRegistry<Region>(({ backend, arch, address, leng
   backend.syscall(syscallNumber(arch, 'munmap'), [address, length]);
 });
 
-// Ranges at addresses that somebody asked for, closed: never unmapped, for views of them may be left, but free to be mapped again.
-const vacated = new Map<Address, number>();
+interface Range {
+  readonly start: Address;
+  /** One past the last byte. */
+  readonly end: Address;
+}
 
-/** How to map at a given address: over a vacated range, made as long as needed where what follows it is free. */
-function placement(sys: Sys, address: Address, length: number): { readonly flags: number; readonly reserved: number } {
-  const free = vacated.get(address) ?? 0;
-  if (free >= length) return { flags: MAP.MAP_FIXED, reserved: free };
-  const anonymous = MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS | MAP.MAP_NORESERVE | MAP.MAP_FIXED_NOREPLACE;
-  const rest = address + BigInt(free);
-  const extended = free > 0 && sys.call('mmap', rest, length - free, PROT.PROT_READ | PROT.PROT_WRITE, anonymous, -1, 0) >= 0;
-  return { flags: extended ? MAP.MAP_FIXED : MAP.MAP_FIXED_NOREPLACE, reserved: length };
+// Ranges at addresses that somebody asked for, closed: never unmapped, for views of them may be left, but free to be mapped again.
+// Ascending, none touching another.
+let vacated: readonly Range[] = [];
+
+/** A range belongs to nobody any more. */
+function vacate(range: Range): void {
+  let { start, end } = range;
+  const apart = vacated.filter((other) => {
+    if (other.end < start || other.start > end) return true;
+    start = other.start < start ? other.start : start;
+    end = other.end > end ? other.end : end;
+    return false;
+  });
+  vacated = [...apart, { start, end }].toSorted((one, other) => (one.start < other.start ? -1 : 1));
+}
+
+/** A range belongs to somebody again. */
+function occupy({ start, end }: Range): void {
+  vacated = vacated.flatMap((other) => {
+    if (other.end <= start || other.start >= end) return [other];
+    const left = [
+      { start: other.start, end: start },
+      { start: end, end: other.end },
+    ];
+    return left.filter((rest) => rest.start < rest.end);
+  });
+}
+
+/** What of a range is not vacated. */
+function gaps({ start, end }: Range): Range[] {
+  const found: Range[] = [];
+  let at = start;
+  for (const other of vacated) {
+    if (other.end <= at || other.start >= end) continue;
+    if (other.start > at) found.push({ start: at, end: other.start });
+    at = other.end;
+  }
+  if (at < end) found.push({ start: at, end });
+  return found;
+}
+
+/**
+ * Makes sure that all of a range is ours to map over: vacated, or free and reserved now. Returns what was reserved; null where
+ * something else lies there.
+ */
+function reserve(sys: Sys, range: Range): Range[] | null {
+  const flags = MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS | MAP.MAP_NORESERVE | MAP.MAP_FIXED_NOREPLACE;
+  const reserved: Range[] = [];
+  for (const gap of gaps(range)) {
+    const result = sys.call('mmap', gap.start, Number(gap.end - gap.start), PROT.PROT_READ | PROT.PROT_WRITE, flags, -1, 0);
+    // A kernel before 4.17 does not know MAP_FIXED_NOREPLACE and maps where it likes.
+    if (result >= 0 && BigInt(result) === gap.start) reserved.push(gap);
+    else {
+      if (result >= 0) sys.call('munmap', result, Number(gap.end - gap.start));
+      release(sys, reserved);
+      return null;
+    }
+  }
+  return reserved;
+}
+
+function release(sys: Sys, ranges: readonly Range[]): void {
+  for (const { start, end } of ranges) sys.call('munmap', start, Number(end - start));
 }
 
 /**
@@ -58,11 +116,11 @@ export class Mapping {
   readonly address: Address;
   readonly length: number;
   readonly #sys: Sys;
-  /** Of a range at an address that was asked for: its length, else 0. */
-  readonly #reserved: number;
+  /** Whether somebody asked for this very address. */
+  readonly #placed: boolean;
   #buffer: ArrayBuffer | null;
 
-  private constructor(sys: Sys, address: number, length: number, reserved: number) {
+  private constructor(sys: Sys, address: number, length: number, placed: boolean) {
     this.#sys = sys;
     this.address = BigInt(address);
     this.length = length;
@@ -72,8 +130,8 @@ export class Mapping {
       sys.call('munmap', this.address, length);
       throw error;
     }
-    this.#reserved = reserved;
-    if (sys.real && reserved === 0) {
+    this.#placed = placed;
+    if (sys.real && !placed) {
       // Past any recorder: collection happens at no time a recording could repeat.
       let backend = sys.backend;
       while (backend.inner !== undefined) backend = backend.inner;
@@ -86,13 +144,17 @@ export class Mapping {
     const prot = options.writable ? PROT.PROT_READ | PROT.PROT_WRITE : PROT.PROT_READ;
     const kind = options.isPrivate === true ? MAP.MAP_PRIVATE : MAP.MAP_SHARED;
     const flags = options.fd === undefined ? MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS : kind;
-    const { flags: fixed, reserved } =
-      options.address === undefined ? { flags: 0, reserved: 0 } : placement(sys, options.address, options.length);
-    const result = sys.call('mmap', options.address ?? 0, options.length, prot, flags | fixed, options.fd ?? -1, options.offset ?? 0);
-    const failure = { what: `cannot map ${options.what}`, where: { length: options.length } };
-    const address = check(result, 'mmap', options.next === undefined ? failure : { ...failure, next: options.next });
-    if (options.address !== undefined) vacated.delete(options.address);
-    return new Mapping(sys, address, options.length, reserved);
+    const { address, length, fd = -1, offset = 0 } = options;
+    const range = address === undefined ? null : { start: address, end: address + BigInt(length) };
+    const reserved = range === null ? [] : reserve(sys, range);
+    // Where something else lies there the kernel is asked all the same: it says EEXIST.
+    const fixed = range === null ? 0 : reserved === null ? MAP.MAP_FIXED_NOREPLACE : MAP.MAP_FIXED;
+    const result = sys.call('mmap', address ?? 0, length, prot, flags | fixed, fd, offset);
+    if (result < 0) release(sys, reserved ?? []);
+    const failure = { what: `cannot map ${options.what}`, where: { length, ...(address === undefined ? {} : { address }) } };
+    check(result, 'mmap', options.next === undefined ? failure : { ...failure, next: options.next });
+    if (range !== null) occupy(range);
+    return new Mapping(sys, result, length, range !== null);
   }
 
   /** The memory; throws after close(). Make views of it, never keep one longer than the mapping is needed. */
@@ -111,7 +173,7 @@ export class Mapping {
     this.#buffer = null;
     const flags = MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS | MAP.MAP_FIXED | MAP.MAP_NORESERVE;
     this.#sys.call('mmap', this.address, this.length, PROT.PROT_READ | PROT.PROT_WRITE, flags, -1, 0);
-    if (this.#reserved > 0) vacated.set(this.address, this.#reserved);
+    if (this.#placed) vacate({ start: this.address, end: this.address + BigInt(this.length) });
   }
 
   [Symbol.dispose](): void {

@@ -61,9 +61,14 @@ export const checkCommand: Command = {
       return Promise.resolve(holdsEverywhere(report) ? 0 : 1);
     }
     const btf = given.text('btf');
+    const told = new Set<string>();
     const kernel = new Kernel({
       buffer: given.choice('buffer', ['auto', 'ringbuf', 'perf']) ?? 'auto',
-      onNotice: (notice) => stderr.write(`rawbpf: ${printable(notice.message)}\n`),
+      onNotice: ({ message }) => {
+        // Each program that is tried alone would tell it again.
+        if (!told.has(message)) stderr.write(`rawbpf: ${printable(message)}\n`);
+        told.add(message);
+      },
       ...(btf === null ? {} : { btf: readBtf(btf, null) }),
     });
     let all = true;

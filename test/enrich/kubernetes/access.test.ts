@@ -1,0 +1,100 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import t from 'tap';
+import { findClusterAccess, inClusterAccess, readKubeconfig } from '../../../src/enrich/kubernetes/access.ts';
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-kubeconfig-'));
+t.teardown(() => rmSync(folder, { recursive: true }));
+
+function config(name: string, content: string): string {
+  const file = path.join(folder, name);
+  writeFileSync(file, content);
+  return file;
+}
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+const two = `
+apiVersion: v1
+kind: Config
+current-context: prod
+contexts:
+- {name: dev, context: {cluster: local, user: token}}
+- {name: prod, context: {cluster: far, user: certificate}}
+clusters:
+- name: local
+  cluster: {server: 'http://127.0.0.1:8001/'}
+- name: far
+  cluster: {server: 'https://[2001:db8::1]:6443/k8s', certificate-authority: ca.pem, tls-server-name: api.example}
+users:
+- name: token
+  user: {token: abc, tokenFile: token.txt}
+- name: certificate
+  user: {client-certificate-data: ${base64('CERT')}, client-key-data: ${base64('KEY')}}
+`;
+
+t.test('the current context, another one, files beside the kubeconfig, and data in it', async (t) => {
+  writeFileSync(path.join(folder, 'ca.pem'), 'CA');
+  const file = config('two', two);
+  t.same(readKubeconfig(file), {
+    server: 'https://[2001:db8::1]:6443/k8s',
+    ca: 'CA',
+    clientCertificate: 'CERT',
+    clientKey: 'KEY',
+    token: null,
+    tokenFile: null,
+    serverName: 'api.example',
+    insecure: false,
+  });
+  t.match(readKubeconfig(file, 'dev'), {
+    server: 'http://127.0.0.1:8001',
+    token: 'abc',
+    tokenFile: path.join(folder, 'token.txt'),
+    ca: null,
+  });
+});
+
+t.test('what cannot be used is said', async (t) => {
+  const cases: readonly (readonly [name: string, content: string, why: RegExp])[] = [
+    ['no YAML', 'a: [1', /YAML|flow|sequence/i],
+    ['a number', '7', /names no current context/],
+    ['an unknown context', 'current-context: x\ncontexts: []', /has no context "x"/],
+    ['an unknown cluster', 'current-context: x\ncontexts: [{name: x, context: {cluster: y}}]\nclusters: {}', /has no cluster "y"/],
+    ['no URL', two.replace('https://[2001:db8::1]:6443/k8s', 'ftp://x'), /no URL of a server/],
+    [
+      'a program to run',
+      two.replace('{client-certificate-data', '{exec: {command: aws}, client-certificate-data'),
+      /has exec, and no programs are run/,
+    ],
+    ['a missing file', two.replace('ca.pem', 'nothing.pem'), /its certificate-authority cannot be read/],
+  ];
+  for (const [name, content, why] of cases) t.throws(() => readKubeconfig(config('bad', content)), { code: 'E_KUBECONFIG', why }, name);
+  t.throws(() => readKubeconfig(path.join(folder, 'nothing')), { code: 'E_KUBECONFIG', why: /ENOENT/ });
+});
+
+t.test('a pod has its service account', async (t) => {
+  const account = path.join(folder, 'account');
+  mkdirSync(account);
+  const env = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443' };
+  t.equal(inClusterAccess(env, account), null, 'there is no token');
+  writeFileSync(path.join(account, 'token'), 'T\n');
+  writeFileSync(path.join(account, 'ca.crt'), 'CA');
+  t.match(inClusterAccess(env, account), {
+    server: 'https://[fd00::1]:6443',
+    ca: 'CA',
+    token: null,
+    tokenFile: path.join(account, 'token'),
+  });
+  t.equal(inClusterAccess({}, account), null, 'outside a cluster');
+});
+
+t.test('$KUBECONFIG goes before the home folder', async (t) => {
+  const home = path.join(folder, 'home');
+  mkdirSync(path.join(home, '.kube'), { recursive: true });
+  t.equal(findClusterAccess({ env: { HOME: home } }), null);
+  writeFileSync(path.join(home, '.kube/config'), two);
+  writeFileSync(path.join(home, '.kube/ca.pem'), 'CA');
+  t.match(findClusterAccess({ env: { HOME: home } }), { serverName: 'api.example' });
+  const other = config('other', two.replace('current-context: prod', 'current-context: dev'));
+  t.match(findClusterAccess({ env: { HOME: home, KUBECONFIG: `/nonexistent:${other}` } }), { token: 'abc' });
+});

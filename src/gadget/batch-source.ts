@@ -1,7 +1,8 @@
 import type { Collection } from '../bpf/collection/collection.ts';
-import { attachIter } from '../bpf/link/iter.ts';
+import { attachIter, type IterLink } from '../bpf/link/iter.ts';
 import type { BpfMap } from '../bpf/map/map.ts';
 import { FormatError } from '../error.ts';
+import { errnoName } from '../sys/errno.ts';
 import type { GadgetContract, IteratorDeclaration, MapIteratorDeclaration } from './contract.ts';
 import { valueOffset, type DataSource } from './data-source.ts';
 import { parseInterval } from './interval.ts';
@@ -39,6 +40,7 @@ export function openIterator(
   declaration: IteratorDeclaration,
   source: DataSource,
   options: FetchOptions,
+  notice: (message: string) => void,
 ): BatchSource | null {
   const links = declaration.programs.flatMap((name) => {
     const program = collection.programs.get(name);
@@ -56,11 +58,19 @@ export function openIterator(
   return {
     source,
     record: source.makeRecord(),
-    read: () => joined(links.map((link) => wholeRecords(link.read(), source))),
+    read: () => joined(links.map((link) => wholeRecords(readEverywhere(link, notice), source))),
     intervalMs: intervalMs ?? 0,
     remaining: countOf(source, options) ?? (intervalMs === null ? 1 : Number.POSITIVE_INFINITY),
     fetchOnStop: source.annotations.get('ebpf.iter.fetch-on-stop') === 'true',
   };
+}
+
+/** Sockets are listed for one network namespace at a time. */
+function readEverywhere(link: IterLink, notice: (message: string) => void): Uint8Array {
+  if (!link.isPerNetworkNamespace) return link.read();
+  return link.readInEachNetworkNamespace(({ inode, path }, errno) =>
+    notice(`sockets of network namespace ${inode} (${path}) are not shown: it cannot be entered (${errnoName(errno)})`),
+  );
 }
 
 /** Gets ready to take the entries of a map out again and again. */

@@ -342,7 +342,9 @@ export class GadgetRun {
   #openBatches(collection: Collection): void {
     const { contract } = this.gadget;
     for (const declaration of contract.iterators) {
-      const batch = openIterator(collection, contract, declaration, this.#sourceOf(declaration.name), this.#options);
+      const batch = openIterator(collection, contract, declaration, this.#sourceOf(declaration.name), this.#options, (message) =>
+        this.#notice(message),
+      );
       if (batch !== null) this.#batches.push(batch);
     }
     for (const declaration of contract.mapIterators) {

@@ -1,6 +1,6 @@
-import { readlinkSync, statSync } from 'node:fs';
+import { readlinkSync, statSync, writeSync } from 'node:fs';
 import { CLONE, O } from './constants.ts';
-import { check } from './errno.ts';
+import { check, errnoName, SyscallError } from './errno.ts';
 import type { NamespaceFd } from './fds.ts';
 import { openFile } from './file.ts';
 import type { Sys } from './sys.ts';
@@ -66,19 +66,40 @@ export function unshare(sys: Sys, ...kinds: readonly NamespaceKind[]): void {
   check(sys.call('unshare', flags), 'unshare', { what: `cannot make new namespaces (${kinds.join(', ')})` });
 }
 
-/** Runs `work` in another namespace and comes back; for the kinds that a thread can leave again (net, uts, ipc, cgroup). */
-export function inNamespace<T>(sys: Sys, fd: number, kind: 'net' | 'uts' | 'ipc' | 'cgroup', work: () => T): T {
+/** Kinds of namespaces that a thread can leave again. */
+type PassingKind = 'net' | 'uts' | 'ipc' | 'cgroup';
+
+/** What {@link tryInNamespace} gives: a value, or the negative errno of entering the namespace. */
+export type Visit<T> = { readonly entered: true; readonly value: T } | { readonly entered: false; readonly errno: number };
+
+/**
+ * Runs `work`, which must not wait, in another namespace and comes back, whether or not it throws. Where there is no way back
+ * the process ends by SIGABRT: whatever it did next it would do in the wrong place.
+ */
+export function tryInNamespace<T>(sys: Sys, fd: number, kind: PassingKind, work: () => T): Visit<T> {
   const home = openNamespace(sys, 'self', kind);
   try {
-    setns(sys, fd, kind);
+    const errno = sys.call('setns', fd, cloneFlags[kind]);
+    if (errno < 0) return { entered: false, errno };
     try {
-      return work();
+      return { entered: true, value: work() };
     } finally {
-      setns(sys, home, kind);
+      const back = sys.call('setns', home, cloneFlags[kind]);
+      if (back < 0) {
+        writeSync(2, `rawbpf: no way back from a namespace of kind ${kind}: setns gave ${errnoName(back)}; ending here\n`);
+        process.abort();
+      }
     }
   } finally {
     sys.call('close', home);
   }
+}
+
+/** As {@link tryInNamespace}, but throws a SyscallError where the namespace cannot be entered. */
+export function inNamespace<T>(sys: Sys, fd: number, kind: PassingKind, work: () => T): T {
+  const visit = tryInNamespace(sys, fd, kind, work);
+  if (visit.entered) return visit.value;
+  throw new SyscallError('setns', visit.errno, { what: `cannot enter a namespace of kind ${kind}`, where: { fd } });
 }
 
 /** Namespaces belong to threads, and a worker's may differ from the main thread's. */

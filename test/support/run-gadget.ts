@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
-const rawbpf = fileURLToPath(new URL('../../src/cli/rawbpf.js', import.meta.url));
+export const rawbpfPath: string = fileURLToPath(new URL('../../src/cli/rawbpf.js', import.meta.url));
 
 /** An event as `-o json` prints it; 64-bit numbers beyond 2^53 are not exact here. */
 export interface JsonEvent {
@@ -34,7 +34,7 @@ export class RunningGadget {
   #stderr = '';
 
   private constructor(name: string, args: readonly string[]) {
-    this.#child = spawn(process.execPath, [rawbpf, 'run', name, '-v', '-o', 'json', ...args], {
+    this.#child = spawn(process.execPath, [rawbpfPath, 'run', name, '-v', '-o', 'json', ...args], {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],
     });

@@ -1,6 +1,7 @@
 import { bpf, bpfError } from '../../sys/bpf.ts';
 import { iterLinkInfo } from '../../sys/bpf-attr/index.ts';
 import { readAll } from '../../sys/file.ts';
+import { inEachNetworkNamespace, type NetworkNamespace } from '../../sys/network-namespaces.ts';
 import { withFd } from '../fd.ts';
 import { keepAlive } from '../kernel/keep-alive.ts';
 import type { BpfMap } from '../map/map.ts';
@@ -20,6 +21,9 @@ export interface IterOptions {
   readonly cgroupOrder?: keyof typeof BPF_CGROUP_ITER_ORDER;
 }
 
+/** Targets that the kernel opens for the current network namespace (seq_file's struct seq_net_private). */
+const perNetworkNamespace: ReadonlySet<string> = new Set(['tcp', 'udp', 'unix', 'netlink', 'ipv6_route']);
+
 /** An iterator that can be run any number of times; each run gives what its program writes. */
 export class IterLink extends KernelLink {
   /** Runs the iterator over everything and returns what the program wrote. */
@@ -28,6 +32,16 @@ export class IterLink extends KernelLink {
     const fd = bpf(sys, 'BPF_ITER_CREATE', { link_fd: this.fd });
     if (fd < 0) throw bpfError(sys, 'BPF_ITER_CREATE', fd, { what: 'cannot run the iterator', where: { target: this.target } });
     return withFd(sys, fd, () => readAll(sys, fd));
+  }
+
+  /** Whether a run goes through one network namespace only, the one that this thread is in. */
+  get isPerNetworkNamespace(): boolean {
+    return perNetworkNamespace.has(this.target);
+  }
+
+  /** As {@link read}, in every network namespace that there is; those that may not be entered are told to `refused`. */
+  readInEachNetworkNamespace(refused: (namespace: NetworkNamespace, errno: number) => void): Uint8Array {
+    return Buffer.concat(inEachNetworkNamespace(this.kernel.sys, () => this.read(), refused));
   }
 
   /** The same as text. */

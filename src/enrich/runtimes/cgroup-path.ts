@@ -15,8 +15,8 @@ const hex64 = '[0-9a-f]{64}';
 const scope = new RegExp(`^(docker|cri-containerd|crio|libpod|nerdctl|containerd)-(${hex64})\\.scope$`);
 const cgroupfs = new RegExp(`^(?:(libpod|crio|cri-containerd|docker)-)?(${hex64})$`);
 const monitor = /^(?:libpod|crio)-(?:conmon|payload)-|^conmon(?:-|$)/;
-const podFolder = /^(?:kubepods(?:-\w+)?-)?pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?$/i;
-const anyPodFolder = /^(?:kubepods(?:-\w+)?-)?pod([\w-]+?)(?:\.slice)?$/;
+const podFolder = /^(?:[\w-]*kubepods(?:-\w+)?-)?pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?$/i;
+const anyPodFolder = /^(?:[\w-]*kubepods(?:-\w+)?-)?pod([\w-]+?)(?:\.slice)?$/;
 
 const runtimeOfPrefix: ReadonlyMap<string, string> = new Map([
   ['docker', 'docker'],
@@ -55,7 +55,7 @@ export function containerOfCgroup(path: string): CgroupContainer | null {
   return null;
 }
 
-/** The uid that a pod's folder names. Static pods have uids without dashes, and tests any word below kubepods. */
+/** The uid that a pod's folder names; kind's kubelets prefix it with their own slice. Static pods have uids without dashes, and tests any word below kubepods. */
 function kubernetesPod(parts: readonly string[], i: number): string | null {
   const part = parts[i] ?? '';
   const found = podFolder.exec(part) ?? (parts.slice(0, i).some((each) => /^kubepods\b/.test(each)) ? anyPodFolder.exec(part) : null);

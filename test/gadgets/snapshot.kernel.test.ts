@@ -27,7 +27,7 @@ async function waiting(
   script: string,
   { command = [] as readonly string[], cwd = '/' } = {},
 ): Promise<ChildProcess & { readonly pid: number }> {
-  const [file = '', ...args] = [
+  const [file, ...args] = [
     ...command,
     '/usr/bin/perl',
     '-e',
@@ -162,13 +162,9 @@ void t.test('snapshot_file', async (t) => {
   t.same(
     names
       .filter(({ fd }) => fd > 2)
-      .map((row) => [row.type, row.path])
+      .map((row) => `${row.type} ${row.path}`)
       .toSorted(),
-    [
-      ['DIRECTORY', path.basename(folder)],
-      ['REGULAR', 'gone'],
-      ['REGULAR', 'regular'],
-    ],
+    [`DIRECTORY ${path.basename(folder)}`, 'REGULAR gone', 'REGULAR regular'],
     'names of files and folders, unless asked for more',
   );
 });

@@ -1,5 +1,6 @@
 import { bpfCall, bpfError } from '../../sys/bpf.ts';
 import { progTestRunAttr } from '../../sys/bpf-attr/index.ts';
+import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
 import type { BpfProgram } from './program.ts';
 
 /** What a program is run on. */
@@ -31,7 +32,9 @@ export function testRun(program: BpfProgram, options: TestRunOptions = {}): Test
   const sys = program.kernel.sys;
   const dataOut = options.data === undefined ? null : new Uint8Array(options.dataOutSize ?? options.data.length + 256);
   // struct_ops aside, types that take a context write it back in place.
-  const contextOut = options.context === undefined ? null : new Uint8Array(options.context.length);
+  // Raw tracepoints refuse room for it (net/bpf/test_run.c, bpf_prog_test_run_raw_tp).
+  const contextOut =
+    options.context === undefined || program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_RAW_TRACEPOINT ? null : new Uint8Array(options.context.length);
   const { result, attr } = bpfCall(sys, 'BPF_PROG_TEST_RUN', {
     prog_fd: program.fd,
     data_in: options.data,

@@ -89,8 +89,10 @@ struct exit_state {
 	__u32 tgid;
 };
 
-/* The host's mount namespace. */
-const volatile __u32 host_mntns = 0;
+/* The host's namespaces: those of its first process, see find_host(). */
+__u32 host_mntns = 0;
+__u32 host_netns = 0;
+__u32 host_pidns = 0;
 
 /* What had no room: events, and filters that were full. */
 __u64 lost_events = 0;
@@ -560,6 +562,25 @@ int scan(struct bpf_iter__task *ctx)
 	look_for_init(task, state);
 	if (state)
 		state->execed = 1;
+	return 0;
+}
+
+/* Finds the host's namespaces, wherever the caller runs: its ancestors lead there. Never attached: user space runs it. */
+SEC("raw_tp/find_host")
+int find_host(void *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	int i;
+
+	for (i = 0; i < 256; i++) {
+		if (BPF_CORE_READ(task, tgid) == 1) {
+			host_mntns = inode_of(mnt_ns_of(task));
+			host_netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+			host_pidns = BPF_CORE_READ(task, nsproxy, pid_ns_for_children, ns.inum);
+			return 1;
+		}
+		task = BPF_CORE_READ(task, real_parent);
+	}
 	return 0;
 }
 

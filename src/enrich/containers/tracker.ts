@@ -1,0 +1,166 @@
+import { readFileSync } from 'node:fs';
+import { loadCollection } from '../../bpf/collection/load.ts';
+import type { Collection } from '../../bpf/collection/collection.ts';
+import { RingbufReader } from '../../bpf/events/ringbuf-reader.ts';
+import type { UnsafeVisitor } from '../../bpf/events/event-source.ts';
+import type { Kernel } from '../../bpf/kernel/kernel.ts';
+import { attachProgram } from '../../bpf/link/attach.ts';
+import { attachIter } from '../../bpf/link/iter.ts';
+import type { BpfMap } from '../../bpf/map/map.ts';
+import { openObject } from '../../bpf/object/index.ts';
+import { testRun } from '../../bpf/program/test-run.ts';
+import { undoOnError } from '../../bpf/undo.ts';
+import { UnsupportedError } from '../../error.ts';
+import { readTaskEvent, type TaskEvent } from './task-event.ts';
+
+/** Runs of one process that can filter at the same time; MAX_FILTERS of programs/tracker.bpf.c. */
+const maxFilters = 8;
+const objectUrl = new URL('../../../../src/enrich/containers/programs/tracker.bpf.o', import.meta.url);
+
+const attached = [
+  'forked',
+  'execed',
+  'exited',
+  'unshare_entered',
+  'unshare_left',
+  'setns_entered',
+  'setns_left',
+  'attached',
+] as const;
+
+/** Inode numbers of the host's namespaces. */
+export interface HostNamespaces {
+  readonly mntns: number;
+  readonly netns: number;
+  readonly pidns: number;
+}
+
+/** The last that is known of a task that ends. */
+export interface ExitedTask {
+  readonly mntns: number;
+  readonly unique: bigint;
+  /** Nanoseconds since boot. */
+  readonly time: number;
+}
+
+/** The programs that see mount namespaces, loaded and attached, and what they tell. */
+export class Tracker {
+  readonly host: HostNamespaces;
+  readonly #collection: Collection;
+  readonly #reader: RingbufReader;
+  readonly #visitor: UnsafeVisitor;
+  readonly #slots: (BpfMap | null)[] = Array.from({ length: maxFilters }, () => null);
+  #closed = false;
+
+  /** Throws what loading and attaching throw; nothing stays behind then. */
+  constructor(kernel: Kernel, onEvent: (event: TaskEvent) => void, onBatchEnd: () => void) {
+    const spec = openObject(readFileSync(objectUrl), { name: 'tracker' });
+    const { collection, reader } = undoOnError((undo) => {
+      const loaded = undo.own(
+        loadCollection(kernel, spec, { optional: (program) => program.name === 'scan' }),
+      );
+      testRun(loaded.program('find_host'), { context: new Uint8Array(8) });
+      for (const name of attached) {
+        const link = attachProgram(loaded.program(name));
+        if (link !== null) loaded.addLink(link);
+      }
+      const events = loaded.map('events');
+      return { collection: loaded, reader: new RingbufReader(kernel.sys, events.fd, events.maxEntries) };
+    });
+    this.#collection = collection;
+    this.#reader = reader;
+    this.#visitor = (view, offset, length) => onEvent(readTaskEvent(view, offset, length));
+    this.host = { mntns: this.#number('host_mntns'), netns: this.#number('host_netns'), pidns: this.#number('host_pidns') };
+    reader.startUnsafe(this.#visitor, onBatchEnd);
+    reader.unref();
+  }
+
+  /** Events that had no room in the buffer, and namespaces that had none in a filter. */
+  get losses(): { readonly events: number; readonly filters: number } {
+    return { events: this.#number('lost_events'), filters: this.#number('full_filters') };
+  }
+
+  /** Keeps the process alive for what is to come. */
+  setReferenced(referenced: boolean): void {
+    if (referenced) this.#reader.ref();
+    else this.#reader.unref();
+  }
+
+  /** Takes what is there, now. */
+  drain(): void {
+    if (!this.#closed) this.#reader.drainUnsafe(this.#visitor);
+  }
+
+  /** Reports the namespaces of all tasks of this process's pid namespace that were not reported before; false where this kernel cannot. */
+  scan(): boolean {
+    const program = this.#collection.programs.get('scan');
+    if (program === undefined) return false;
+    const link = attachIter(program, 'task');
+    try {
+      link.read();
+    } finally {
+      link.close();
+    }
+    return true;
+  }
+
+  /** Has every new namespace put into `map`, and returns where; throws E_CONTAINER_FILTERS where there are too many already. */
+  addFilter(map: BpfMap): number {
+    const slot = this.#slots.indexOf(null);
+    if (slot < 0) {
+      throw new UnsupportedError({
+        code: 'E_CONTAINER_FILTERS',
+        what: `more than ${maxFilters} runs with container flags at once`,
+        next: 'give a further run containers of its own',
+      });
+    }
+    this.#collection.map('filters').update(u32(slot), u32(map.fd));
+    this.#slots[slot] = map;
+    return slot;
+  }
+
+  removeFilter(slot: number): void {
+    if (this.#closed || this.#slots[slot] === null) return;
+    this.#slots[slot] = null;
+    this.#collection.map('filters').delete(u32(slot));
+  }
+
+  /** Takes a namespace out of one filter, or out of all and out of memory; nothing happens where its number belongs to another one by now. */
+  forget(mntns: number, unique: bigint, slot: number = maxFilters): void {
+    if (this.#closed) return;
+    const context = new DataView(new ArrayBuffer(24));
+    context.setBigUint64(0, BigInt(mntns), true);
+    context.setBigUint64(8, unique, true);
+    context.setBigUint64(16, BigInt(slot), true);
+    testRun(this.#collection.program('forget'), { context: new Uint8Array(context.buffer) });
+  }
+
+  /** Where a task was that ended, or is about to; null where it is not known, or was the host's. */
+  exited(tid: number): ExitedTask | null {
+    if (this.#closed) return null;
+    const bytes = this.#collection.map('exiting').lookup(u32(tid));
+    if (bytes === null) return null;
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    return { unique: view.getBigUint64(0, true), time: Number(view.getBigUint64(8, true)), mntns: view.getUint32(16, true) };
+  }
+
+  /** Entries of the programs' maps, for tests. */
+  count(map: 'known' | 'exiting' | 'leaving'): number {
+    return [...this.#collection.map(map).keys()].length;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#reader.close();
+    this.#collection.close();
+  }
+
+  #number(variable: string): number {
+    return Number(this.#collection.variable(variable).get());
+  }
+}
+
+function u32(value: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(value).buffer);
+}

@@ -1,6 +1,6 @@
 import type { Btf } from '../btf/btf.ts';
 import type { BtfEnum } from '../btf/types.ts';
-import type { EventContext } from '../gadget/context.ts';
+import type { ContainerNames, EventContext } from '../gadget/context.ts';
 import type { Sys } from '../sys/sys.ts';
 import { WallClock } from './time.ts';
 import { UserNames } from './users.ts';
@@ -9,6 +9,10 @@ import { UserNames } from './users.ts';
 export interface HostContextOptions {
   /** The running kernel's BTF, asked for only when an event has an enum; null where there is none. */
   readonly vmlinuxBtf?: () => Btf | null;
+  /** Names of containers; events have none without. */
+  readonly containers?: ContainerNames;
+  /** Where the host's root is mounted, when running in a container. */
+  readonly hostRoot?: string;
   /** Told what is not as it should be: a clock that may be off. */
   readonly notice?: (message: string) => void;
 }
@@ -24,7 +28,8 @@ export function hostContext(sys: Sys, options: HostContextOptions = {}): EventCo
   return {
     arch: sys.arch,
     clock,
-    ids: new UserNames(),
+    ids: new UserNames(options.hostRoot === undefined ? {} : { root: options.hostRoot }),
+    ...(options.containers === undefined ? {} : { containers: options.containers }),
     kernelEnum: (name) => findEnum(options.vmlinuxBtf?.() ?? null, name),
   };
 }

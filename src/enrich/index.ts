@@ -5,3 +5,4 @@ export { UserNames, type UserNamesOptions } from './users.ts';
 export { runGadget, type GadgetEvents, type RunGadgetOptions } from './run-gadget.ts';
 export * from './kubernetes/index.ts';
 export * from './runtimes/index.ts';
+export * from './containers/index.ts';

@@ -13,6 +13,8 @@ export interface PartLoad {
   readonly maps?: Readonly<Record<string, BpfMap>>;
   /** Value sizes that follow the layout in use, by map name, set before the shapes of replaced maps are compared. */
   readonly valueSizes?: Readonly<Record<string, number>>;
+  /** Numbers of entries that the part's maps have, by map name, where they differ from what the gadget declares. */
+  readonly mapSizes?: Readonly<Record<string, number>>;
   /** Values of global variables, by name. */
   readonly variables?: Readonly<Record<string, unknown>>;
   /** BTF whose types CO-RE relocations may resolve to, beside the kernel's. */

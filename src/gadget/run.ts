@@ -208,6 +208,7 @@ export class GadgetRun {
     for (const { attaches } of loads) for (const name of attaches ?? []) this.#ofParts.add(name);
     const valueSizes = Object.assign({}, ...loads.map((load) => load.valueSizes ?? {})) as Readonly<Record<string, number>>;
     this.#collection = loadCollection(this.#kernel, specToLoad(gadget, this.#kernel, valueSizes), {
+      mapSizes: Object.assign({}, ...loads.map((load) => load.mapSizes ?? {})) as Readonly<Record<string, number>>,
       replaceMaps: Object.assign({}, ...loads.map((load) => load.maps ?? {})) as Readonly<Record<string, BpfMap>>,
       variables: Object.assign({}, ...loads.map((load) => load.variables ?? {})) as Readonly<Record<string, unknown>>,
       extraBtfs: loads.flatMap((load) => load.targetBtfs ?? []),

@@ -34,7 +34,9 @@ export function testRun(program: BpfProgram, options: TestRunOptions = {}): Test
   // struct_ops aside, types that take a context write it back in place.
   // Raw tracepoints refuse room for it (net/bpf/test_run.c, bpf_prog_test_run_raw_tp).
   const contextOut =
-    options.context === undefined || program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_RAW_TRACEPOINT ? null : new Uint8Array(options.context.length);
+    options.context === undefined || program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_RAW_TRACEPOINT
+      ? null
+      : new Uint8Array(options.context.length);
   const { result, attr } = bpfCall(sys, 'BPF_PROG_TEST_RUN', {
     prog_fd: program.fd,
     data_in: options.data,

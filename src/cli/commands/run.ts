@@ -4,6 +4,10 @@ import { openObject } from '../../bpf/object/index.ts';
 import { foreignPidsNotice, hostContext, pidsAreHosts } from '../../enrich/index.ts';
 import { describeParam, GadgetRun, noMetadata, openGadget, parseMetadata, type Gadget, type RunCounters } from '../../gadget/index.ts';
 import { compileFilter, EventOutput, OUTPUT_MODES } from '../../output/index.ts';
+import type { ContainerCollection } from '../../enrich/containers/index.ts';
+import { RawbpfError } from '../../error.ts';
+import { containerKeys, tellContainers } from '../../gadget/container-keys.ts';
+import { containerOptions, containerPart, hostRootOf, openContainers, selectsContainers } from '../container-options.ts';
 import { commonOptions, outputOption, type Command, type CommandContext } from '../command.ts';
 import { compileGadget } from '../compile.ts';
 import { findGadget, type GadgetFiles } from '../gadget-files.ts';
@@ -32,6 +36,7 @@ const options: readonly OptionSpec[] = [
   { name: 'skip-unsupported', help: 'go on without programs that cannot be loaded or attached here' },
   { name: 'buffer', value: 'KIND', help: 'auto, ringbuf or perf (default auto: asks the kernel)' },
   { name: 'verbose', short: 'v', help: 'tell on stderr what is attached' },
+  ...containerOptions,
 ];
 
 /** `rawbpf run`: runs a gadget until it is stopped. */
@@ -71,8 +76,8 @@ async function runGadgetCommand(
   // What the machine answers is asked for below: help needs no privilege.
   const kernel = new Kernel({ onNotice: (each) => notice(each.message), buffer: bufferOf(before, after) });
   const machine = hostContext(kernel.sys, { vmlinuxBtf: () => kernel.vmlinuxBtf(), notice });
-  const gadget = openGadget({ object: spec, name: files.name, metadata, context: machine, notice });
-  const own = paramOptions(gadget);
+  const plain = openGadget({ object: spec, name: files.name, metadata, context: machine, notice });
+  const own = paramOptions(plain);
   const { options: given } = parseOptions([...before, ...after], [...options, ...own, ...commonOptions]);
   if (given.has('help')) {
     stdout.write(commandHelp(runCommand, own));
@@ -82,7 +87,26 @@ async function runGadgetCommand(
   try {
     // What a run that was killed has left attached.
     sweepUnlinked(kernel);
-    return await follow({ context, files, gadget, given, kernel, own, notice });
+    const containers = await containersFor(plain, given, kernel, notice);
+    try {
+      const hostRoot = hostRootOf(given);
+      const gadget =
+        containers === null && hostRoot === null
+          ? plain
+          : openGadget({
+              object: spec,
+              name: files.name,
+              metadata,
+              context: hostContext(kernel.sys, {
+                vmlinuxBtf: () => kernel.vmlinuxBtf(),
+                ...(containers === null ? {} : { containers }),
+                ...(hostRoot === null ? {} : { hostRoot }),
+              }),
+            });
+      return await follow({ context, files, gadget, given, kernel, own, notice, containers });
+    } finally {
+      containers?.close();
+    }
   } finally {
     kernel.close();
   }
@@ -96,10 +120,34 @@ interface Following {
   readonly kernel: Kernel;
   readonly own: readonly OptionSpec[];
   readonly notice: (message: string) => void;
+  readonly containers: ContainerCollection | null;
+}
+
+/** The containers that the gadget's events happen in; null where events do not tell, or nobody wants to know. */
+async function containersFor(
+  gadget: Gadget,
+  given: ParsedOptions,
+  kernel: Kernel,
+  notice: (message: string) => void,
+): Promise<ContainerCollection | null> {
+  const wanted = selectsContainers(given);
+  if (given.flag('no-containers')) {
+    if (wanted) throw usage('--no-containers goes with no other container flag');
+    return null;
+  }
+  if (!wanted && !gadget.sources.some((source) => tellContainers(containerKeys(source.fields)))) return null;
+  try {
+    return await openContainers(given, kernel, notice);
+  } catch (error) {
+    // Names are a gift; a selection is a promise.
+    if (wanted || !(error instanceof RawbpfError)) throw error;
+    notice(`containers are not shown: ${error.message}`);
+    return null;
+  }
 }
 
 /** Loads, attaches, prints events until something ends it, and says what was counted. */
-async function follow({ context, files, gadget, given, kernel, own, notice }: Following): Promise<number> {
+async function follow({ context, files, gadget, given, kernel, own, notice, containers }: Following): Promise<number> {
   const { stderr } = context;
   const mode = given.flag('json') ? 'json' : (given.choice('output', OUTPUT_MODES) ?? 'columns');
   const seconds = given.seconds('timeout');
@@ -112,6 +160,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice }: Fo
     notice,
     params: new Map(own.flatMap((param) => (given.has(param.name) ? [[param.name, given.text(param.name) ?? ''] as const] : []))),
     skipUnsupported: given.flag('skip-unsupported'),
+    parts: containers === null ? [] : [containerPart(given, containers)],
     ...(rules === '' ? {} : { filter: (source) => compileFilter(source, rules) }),
     ...(seconds === null ? {} : { timeoutMs: seconds * 1000 }),
     ...(maxEvents === null ? {} : { maxEvents }),

@@ -87,7 +87,10 @@ export function readTaskEvent(view: DataView, at: number, length: number): TaskE
     ownCgroup: u32(76) !== 0,
     comm: text(80),
     parentComm: text(96),
-    places: length >= taskSize + 2 * placeSize ? [readPlace(view, at + taskSize), readPlace(view, at + taskSize + placeSize)].filter(isPlace) : [],
+    places:
+      length >= taskSize + 2 * placeSize
+        ? [readPlace(view, at + taskSize), readPlace(view, at + taskSize + placeSize)].filter(isPlace)
+        : [],
   };
 }
 

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { loadCollection } from '../../bpf/collection/load.ts';
 import type { Collection } from '../../bpf/collection/collection.ts';
 import { RingbufReader } from '../../bpf/events/ringbuf-reader.ts';
-import type { UnsafeVisitor } from '../../bpf/events/event-source.ts';
+import type { UnsafeVisitor } from '../../bpf/events/record-block.ts';
 import type { Kernel } from '../../bpf/kernel/kernel.ts';
 import { attachProgram } from '../../bpf/link/attach.ts';
 import { attachIter } from '../../bpf/link/iter.ts';
@@ -17,16 +17,7 @@ import { readTaskEvent, type TaskEvent } from './task-event.ts';
 const maxFilters = 8;
 const objectUrl = new URL('../../../../src/enrich/containers/programs/tracker.bpf.o', import.meta.url);
 
-const attached = [
-  'forked',
-  'execed',
-  'exited',
-  'unshare_entered',
-  'unshare_left',
-  'setns_entered',
-  'setns_left',
-  'attached',
-] as const;
+const attached = ['forked', 'execed', 'exited', 'unshare_entered', 'unshare_left', 'setns_entered', 'setns_left', 'attached'] as const;
 
 /** Inode numbers of the host's namespaces. */
 export interface HostNamespaces {
@@ -56,9 +47,7 @@ export class Tracker {
   constructor(kernel: Kernel, onEvent: (event: TaskEvent) => void, onBatchEnd: () => void) {
     const spec = openObject(readFileSync(objectUrl), { name: 'tracker' });
     const { collection, reader } = undoOnError((undo) => {
-      const loaded = undo.own(
-        loadCollection(kernel, spec, { optional: (program) => program.name === 'scan' }),
-      );
+      const loaded = undo.own(loadCollection(kernel, spec, { optional: (program) => program.name === 'scan' }));
       testRun(loaded.program('find_host'), { context: new Uint8Array(8) });
       for (const name of attached) {
         const link = attachProgram(loaded.program(name));

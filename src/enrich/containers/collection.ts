@@ -1,0 +1,580 @@
+import { readFileSync } from 'node:fs';
+import { clockGettime, timeNamespaceOffsets } from '../../sys/clock.ts';
+import type { BpfMap } from '../../bpf/map/map.ts';
+import { Kernel } from '../../bpf/kernel/kernel.ts';
+import type { ContainerFields, ContainerNames, EpochTime } from '../../gadget/context.ts';
+import { formatEpoch } from '../../gadget/special/epoch.ts';
+import { WallClock } from '../time.ts';
+import { Changes } from './changes.ts';
+import type { Container, ContainerChange, ContainerNetns, ContainerSet } from './container.ts';
+import { commonFields } from './fields.ts';
+import { identityOfCgroups, identityOfProcess, type Identity } from './identity.ts';
+import type { NameSource } from './names.ts';
+import { Naming } from './naming.ts';
+import { ContainerRecord, type RecordWorld } from './record.ts';
+import { SpaceHistory, type Space } from './spaces.ts';
+import { TASK_EVENT, type TaskEvent } from './task-event.ts';
+import { Tracker } from './tracker.ts';
+
+/** How a {@link ContainerCollection} is made; all are optional. */
+export interface ContainerCollectionOptions {
+  /** The kernel to load into; a new one unless given. It stays the caller's. */
+  readonly kernel?: Kernel;
+  /** Where names come from; null for ids alone. The collection closes it. */
+  readonly names?: NameSource | null;
+  /** Where the host's root is mounted, when running in a container; `/` unless said. */
+  readonly hostRoot?: string;
+  /** Name of this Kubernetes node. */
+  readonly node?: string;
+  /** Told what is missing: no runtime, no programs, lost events. */
+  readonly onNotice?: (message: string) => void;
+}
+
+/** Milliseconds that a container which is gone is kept in the filters, for what its last processes still do. */
+const lingerMs = 2000;
+/** Nanoseconds that namespaces which are gone are remembered for late events. */
+const rememberNs = 30e9;
+/** Milliseconds between looks for containers that went unseen. */
+const sweepMs = 5000;
+/** Milliseconds after which a namespace in which no program was started is nobody's container. */
+const setupMs = 10_000;
+/** Milliseconds that the first names are waited for. */
+const readyMs = 2000;
+
+/**
+ * The containers of this machine: known before anything runs in them, named as soon as a runtime says how they are called.
+ *
+ * @example
+ * import { ContainerCollection, machineNames } from 'rawbpf';
+ * export async function follow(): Promise<void> {
+ *   const containers = ContainerCollection.open({ names: machineNames() });
+ *   await containers.ready;
+ *   console.log(containers.list.map(({ id }) => id));
+ *   for await (const { type, container } of containers.changes()) console.log(type, container.fields.runtime.containerName);
+ * }
+ */
+export class ContainerCollection implements ContainerSet, ContainerNames {
+  /** Resolves when the containers that were there have their names, or after two seconds. */
+  readonly ready: Promise<void>;
+  readonly #options: ContainerCollectionOptions;
+  readonly #kernel: Kernel;
+  readonly #tracker: Tracker;
+  readonly #spaces = new SpaceHistory();
+  /** All that are there. */
+  readonly #live = new Map<number, ContainerRecord>();
+  readonly #byId = new Map<string, ContainerRecord>();
+  /** By network namespace, those lately gone too. */
+  readonly #byNetns = new Map<number, ContainerRecord[]>();
+  readonly #naming: Naming | null;
+  readonly #changes: Changes;
+  readonly #decided = new Set<(spaces: readonly Space[]) => void>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #netnsFields = new Map<number, { readonly version: number; readonly fields: ContainerFields | null }>();
+  readonly #world: RecordWorld;
+  readonly #toldLosses = { events: 0, filters: 0 };
+  #version = 0;
+  #drainedUntil = 0;
+  #bootAhead = 0;
+  #kubernetes = false;
+  #closed = false;
+
+  private constructor(options: ContainerCollectionOptions) {
+    this.#options = options;
+    this.#kernel = options.kernel ?? new Kernel();
+    const clock = new WallClock(this.#kernel.sys);
+    const moment: EpochTime = { seconds: 0, nanoseconds: 0 };
+    const timeText = (bootNs: number): string => {
+      clock.toEpoch(Math.floor(bootNs / 0x100000000), bootNs % 0x100000000, moment);
+      return formatEpoch(moment);
+    };
+    this.#changes = new Changes((any) => this.#tracker.setReferenced(any));
+    this.#naming = options.names === undefined || options.names === null ? null : new Naming(options.names);
+    this.#tracker = new Tracker(
+      this.#kernel,
+      (event) => this.#take(event),
+      () => this.#settle(),
+    );
+    this.#world = { host: this.#tracker.host, node: options.node ?? '', timeText };
+    this.#measureClock();
+    this.#tracker.scan();
+    this.#tracker.drain();
+    this.#settle();
+    options.names?.onEvent?.((event) => {
+      if (event.type !== 'names') return;
+      this.#naming?.remember(event.id, event.names);
+      const record = this.#byId.get(event.id);
+      if (record !== undefined) this.#name(record, event.names);
+    });
+    this.#every(sweepMs, () => this.#sweep());
+    this.ready = this.#firstNames();
+  }
+
+  /**
+   * Loads the programs and looks at what runs already. Throws what loading throws: SyscallError with the missing capability,
+   * UnsupportedError for a kernel without ring buffers.
+   */
+  static open(options: ContainerCollectionOptions = {}): ContainerCollection {
+    return new ContainerCollection(options);
+  }
+
+  get list(): readonly Container[] {
+    this.sync();
+    return [...this.#live.values()].filter(({ sandbox, announced }) => !sandbox && announced).map(({ snapshot }) => snapshot);
+  }
+
+  get netns(): readonly ContainerNetns[] {
+    const groups = new Map<number, { pid: number; containers: Container[] }>();
+    for (const container of this.list) {
+      if (container.hostNetwork || container.netns === 0) continue;
+      const group = groups.get(container.netns) ?? { pid: container.pid, containers: [] };
+      group.containers.push(container);
+      if (group.pid === 0) group.pid = container.pid;
+      groups.set(container.netns, group);
+    }
+    return [...groups].map(([netns, group]) => ({ netns, ...group }));
+  }
+
+  changes(): AsyncIterable<ContainerChange> {
+    return this.#changes.stream();
+  }
+
+  onChange(listener: (change: ContainerChange) => void): () => void {
+    return this.#changes.on(listener);
+  }
+
+  get columns(): 'none' | 'runtime' | 'kubernetes' {
+    if (this.#kubernetes) return 'kubernetes';
+    return this.#live.size > 0 || this.#options.names?.present === true ? 'runtime' : 'none';
+  }
+
+  get version(): number {
+    return this.#version;
+  }
+
+  byMntns(inode: number, tid: number, bootNs: number): ContainerFields | null {
+    const space = this.spaceOf(inode, tid, bootNs);
+    const record = space?.container ?? null;
+    return space === null || record === null || record.sandbox ? null : record.fieldsFor(space.innerId);
+  }
+
+  byNetns(inode: number, bootNs: number): ContainerFields | null {
+    if (bootNs === 0) {
+      const kept = this.#netnsFields.get(inode);
+      if (kept !== undefined && kept.version === this.#version) return kept.fields;
+    }
+    const fields = commonFields(this.inNetns(inode, bootNs).map((record) => record.fieldsFor('')));
+    if (bootNs === 0) this.#netnsFields.set(inode, { version: this.#version, fields });
+    return fields;
+  }
+
+  /** The mount namespace of an event; see {@link ContainerNames.byMntns}. Null for the host's, and for one never seen. */
+  spaceOf(inode: number, tid: number, bootNs: number): Space | null {
+    if (inode === this.#tracker.host.mntns) return null;
+    this.sync(bootNs);
+    if (inode !== 0) return this.#spaces.at(inode, bootNs);
+    const exited = tid === 0 ? null : this.#tracker.exited(tid);
+    return exited === null ? null : this.#spaces.exact(exited.mntns, exited.unique);
+  }
+
+  /** Containers in a network namespace at a time in nanoseconds since boot (0 for now); the host's has none. */
+  inNetns(inode: number, bootNs: number): readonly ContainerRecord[] {
+    if (inode === 0 || inode === this.#tracker.host.netns) return [];
+    this.sync(bootNs);
+    const all = (this.#byNetns.get(inode) ?? []).filter(({ sandbox, hostNetwork }) => !sandbox && !hostNetwork);
+    const there = all.filter(({ goneBootNs, sinceBootNs }) => goneBootNs === null && (bootNs === 0 || sinceBootNs <= bootNs));
+    if (there.length > 0) return there;
+    // The number may belong to another namespace by now; events of the last moments still come.
+    const last = all.filter(({ goneBootNs }) => goneBootNs !== null && (bootNs === 0 || bootNs < goneBootNs + lingerMs * 1e6));
+    const newest = Math.max(0, ...last.map(({ sinceBootNs }) => (bootNs === 0 || sinceBootNs <= bootNs ? sinceBootNs : 0)));
+    return last.filter(({ sinceBootNs, goneBootNs }) => (goneBootNs ?? 0) >= newest && sinceBootNs <= (bootNs || Infinity));
+  }
+
+  /**
+   * Takes what the programs have told until now, if that is not done: whatever an event of this time says about namespaces has
+   * been told before it.
+   */
+  sync(bootNs: number = Number.POSITIVE_INFINITY): void {
+    if (bootNs !== 0 && bootNs <= this.#drainedUntil) return;
+    // Read before: what comes while reading may not be seen.
+    const now = performance.now() * 1e6 + this.#bootAhead;
+    this.#tracker.drain();
+    this.#drainedUntil = now;
+  }
+
+  /** Told which namespaces were decided about, at once; returns how to stop it. */
+  onDecided(listener: (spaces: readonly Space[]) => void): () => void {
+    this.#decided.add(listener);
+    return () => void this.#decided.delete(listener);
+  }
+
+  /** All mount namespaces that are remembered. */
+  get spaces(): Iterable<Space> {
+    this.sync();
+    return this.#spaces;
+  }
+
+  /** Has every new mount namespace put into a map of u64 inode numbers, in the kernel; see {@link Tracker.addFilter}. */
+  addFilter(map: BpfMap): number {
+    return this.#tracker.addFilter(map);
+  }
+
+  removeFilter(slot: number): void {
+    this.#tracker.removeFilter(slot);
+  }
+
+  /** Takes a namespace out of a filter, unless its number belongs to another one by now. */
+  filterOut(space: Space, slot: number): void {
+    this.#tracker.forget(space.mntns, space.unique, slot);
+  }
+
+  /** What the programs and this object keep, for tests of leaks. */
+  get sizes(): Readonly<Record<'live' | 'spaces' | 'known' | 'exiting' | 'leaving', number>> {
+    const count = (map: 'known' | 'exiting' | 'leaving'): number => this.#tracker.count(map);
+    return {
+      live: this.#live.size,
+      spaces: this.#spaces.size,
+      known: count('known'),
+      exiting: count('exiting'),
+      leaving: count('leaving'),
+    };
+  }
+
+  /** Detaches everything; loops over changes end. Harmless when repeated. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#naming?.close();
+    this.#options.names?.close();
+    this.#tracker.close();
+    this.#changes.close();
+    if (this.#options.kernel === undefined) this.#kernel.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #take(event: TaskEvent): void {
+    if (event.kind === TASK_EVENT.NEW) this.#appeared(event);
+    else {
+      const space = this.#spaces.exact(event.mntns, event.unique);
+      if (space === null) return;
+      if (event.kind === TASK_EVENT.GONE || event.kind === TASK_EVENT.DIED) this.#ended(space, event);
+      else this.#progressed(space, event);
+    }
+  }
+
+  #appeared(event: TaskEvent): void {
+    // The scan reports what was there; its time is not when the namespace was made.
+    const from = event.fromMntns === 0 ? 0 : event.time;
+    const space: Space = {
+      mntns: event.mntns,
+      unique: event.unique,
+      from,
+      to: null,
+      verdict: 'pending',
+      container: null,
+      innerId: '',
+    };
+    const before = this.#spaces.exact(event.mntns, event.unique);
+    // Pushed out of the kernel's memory and seen again.
+    if (before !== null && before === this.#spaces.current(event.mntns)) return;
+    this.#spaces.add(space);
+    this.#version++;
+    const parent = event.fromMntns === 0 || event.fromMntns === event.mntns ? null : this.#spaces.at(event.fromMntns, event.time);
+    if (parent !== null && parent.container !== null) return this.#within(space, parent.container, event);
+    const identity = identityOfCgroups(event);
+    if (identity !== null) return this.#contains(space, identity, event);
+    if (event.usernsOwner !== 0) return this.#decide(space, 'none');
+    // What runs already is as far as it comes; the others show with their first process whose they are.
+    if (event.fromMntns !== 0) return this.#after(setupMs, () => space.verdict === 'pending' && this.#decide(space, 'none'));
+    const owner = this.#ownerOfPidns(event);
+    if (owner !== null) return this.#within(space, owner, event);
+    const process = identityOfProcess(event, this.#tracker.host);
+    if (process === null) this.#decide(space, 'none');
+    else this.#contains(space, process, event);
+  }
+
+  #progressed(space: Space, event: TaskEvent): void {
+    const identity = identityOfCgroups(event);
+    const own = space.container;
+    if (own !== null && own.unique === space.unique) {
+      if (identity !== null && !own.hasId) this.#rename(own, identity);
+      own.update(event);
+      if (event.kind !== TASK_EVENT.ATTACH && (own.pid === 0 || event.kind === TASK_EVENT.INIT)) own.setProcess(event);
+      if (event.kind === TASK_EVENT.EXEC) own.state = 'running';
+      this.#place(own);
+      this.#announce(own);
+      return;
+    }
+    if (own !== null) {
+      if (identity !== null && identity.innerId !== '') this.#setInner(space, own, identity.innerId, identity.runtime);
+      return;
+    }
+    if (identity !== null) this.#contains(space, identity, event);
+    else if (event.kind !== TASK_EVENT.ATTACH) {
+      const process = identityOfProcess(event, this.#tracker.host);
+      if (process !== null) this.#contains(space, process, event);
+      else if (event.kind === TASK_EVENT.EXEC && space.verdict === 'pending') this.#decide(space, 'none');
+    }
+  }
+
+  #ended(space: Space, event: TaskEvent): void {
+    const record = space.container;
+    const isMain = record !== null && record.unique === space.unique;
+    if (event.kind === TASK_EVENT.DIED && (!isMain || record.pid !== event.pid)) return;
+    if (event.kind === TASK_EVENT.GONE) space.to = event.time;
+    if (isMain && record.goneBootNs === null) this.#gone(record, event.time);
+    if (event.kind !== TASK_EVENT.GONE) return;
+    if (space.verdict === 'pending') this.#decide(space, 'none');
+    if (record !== null && !isMain) {
+      record.removeInner(space.mntns);
+      record.spaces = record.spaces.filter((other) => other !== space);
+    }
+    this.#after(lingerMs, () => this.#tracker.forget(space.mntns, space.unique));
+  }
+
+  /** A namespace that was made inside a container belongs to that container. */
+  #within(space: Space, record: ContainerRecord, event: TaskEvent): void {
+    space.container = record;
+    record.spaces.push(space);
+    const innerId = identityOfCgroups(event)?.innerId ?? '';
+    if (innerId !== '') this.#setInner(space, record, innerId, '');
+    this.#decide(space, 'container');
+  }
+
+  #setInner(space: Space, record: ContainerRecord, id: string, runtime: string): void {
+    if (space.innerId === id) return;
+    space.innerId = id;
+    record.addInner({ id, runtime, mntns: space.mntns });
+    this.#version++;
+  }
+
+  /** A namespace is a container's: of a new one, or a further one of a container that is there. */
+  #contains(space: Space, identity: Identity, event: TaskEvent): void {
+    const known = identity.id === '' ? undefined : this.#byId.get(identity.id);
+    if (known !== undefined && known.goneBootNs === null && known.unique !== space.unique) {
+      // A further one of its own, or the real one after one that was only there while it was being set up.
+      if (event.fromMntns !== 0 && known.state === 'created') this.#replaceMain(known, space, event);
+      return this.#within(space, known, event);
+    }
+    const record = new ContainerRecord(this.#world, identity, event);
+    space.container = record;
+    record.spaces.push(space);
+    if (event.kind === TASK_EVENT.INIT || event.kind === TASK_EVENT.EXEC || event.fromMntns === 0) record.setProcess(event);
+    if (event.kind === TASK_EVENT.EXEC || event.fromMntns === 0) record.state = 'running';
+    this.#live.set(record.serial, record);
+    if (record.hasId) this.#byId.set(record.id, record);
+    this.#place(record);
+    this.#version++;
+    this.#askName(record);
+    this.#decide(space, 'container');
+    this.#announce(record);
+  }
+
+  #replaceMain(record: ContainerRecord, space: Space, event: TaskEvent): void {
+    record.mntns = space.mntns;
+    record.unique = space.unique;
+    record.update(event);
+    this.#place(record);
+  }
+
+  #rename(record: ContainerRecord, identity: Identity): void {
+    record.setIdentity(identity);
+    this.#byId.set(record.id, record);
+    if (record.names === null && !record.naming) this.#askName(record);
+    this.#version++;
+  }
+
+  #askName(record: ContainerRecord): void {
+    const naming = this.#naming;
+    if (naming === null) return;
+    const early = record.hasId ? naming.early(record.id) : null;
+    if (early !== null) {
+      this.#name(record, early);
+      return;
+    }
+    if (this.#options.names?.present !== true) return;
+    record.naming = true;
+    naming.ask({
+      get query() {
+        return { id: record.hasId ? record.id : '', pid: record.pid, cgroupPath: record.cgroupPath, runtimeHint: record.runtime };
+      },
+      get wanted() {
+        return record.naming;
+      },
+      named: (names) => this.#name(record, names),
+      unnamed: () => {
+        record.naming = false;
+        this.#tellDecided(record.spaces);
+      },
+    });
+  }
+
+  #name(record: ContainerRecord, names: NonNullable<ContainerRecord['names']>): void {
+    record.naming = false;
+    record.setNames(names);
+    if (record.hasId) this.#byId.set(record.id, record);
+    if (names.k8s !== null) this.#kubernetes = true;
+    this.#version++;
+    if (record.announced) {
+      if (record.sandbox) this.#changes.tell({ type: 'removed', container: record.snapshot });
+      else this.#changes.tell({ type: 'named', container: record.snapshot });
+    }
+    this.#tellDecided(record.spaces);
+  }
+
+  #announce(record: ContainerRecord): void {
+    if (record.announced || record.sandbox || record.pid === 0) return;
+    record.announced = true;
+    this.#changes.tell({ type: 'added', container: record.snapshot });
+  }
+
+  #gone(record: ContainerRecord, bootNs: number): void {
+    record.state = 'gone';
+    record.goneBootNs = bootNs;
+    record.changed();
+    this.#version++;
+    this.#live.delete(record.serial);
+    if (this.#byId.get(record.id) === record) {
+      // Names may still come, and late questions are still answered.
+      this.#after(rememberNs / 1e6, () => this.#byId.get(record.id) === record && this.#byId.delete(record.id));
+    }
+    if (record.announced && !record.sandbox) this.#changes.tell({ type: 'removed', container: record.snapshot });
+    this.#after(lingerMs, () => this.#tracker.forget(record.mntns, record.unique));
+    this.#after(rememberNs / 1e6, () => {
+      const left = (this.#byNetns.get(record.netns) ?? []).filter((other) => other !== record);
+      if (left.length > 0) this.#byNetns.set(record.netns, left);
+      else this.#byNetns.delete(record.netns);
+      this.#netnsFields.delete(record.netns);
+    });
+  }
+
+  /** Files a container under its network namespace, which is not final before its program runs. */
+  #place(record: ContainerRecord): void {
+    for (const [netns, all] of this.#byNetns) {
+      if (netns === record.netns || !all.includes(record)) continue;
+      const left = all.filter((other) => other !== record);
+      if (left.length > 0) this.#byNetns.set(netns, left);
+      else this.#byNetns.delete(netns);
+    }
+    const all = this.#byNetns.get(record.netns);
+    if (all === undefined) this.#byNetns.set(record.netns, [record]);
+    else if (!all.includes(record)) all.push(record);
+  }
+
+  #ownerOfPidns(event: TaskEvent): ContainerRecord | null {
+    if (event.pidnsLevel === 0) return null;
+    for (const record of this.#live.values()) {
+      if (record.pidns !== this.#tracker.host.pidns && (record.pidns === event.pidns || record.pidns === event.pidnsParent)) return record;
+    }
+    return null;
+  }
+
+  #decide(space: Space, verdict: Space['verdict']): void {
+    if (space.verdict === verdict) return;
+    space.verdict = verdict;
+    this.#version++;
+    this.#tellDecided([space]);
+  }
+
+  #tellDecided(spaces: readonly Space[]): void {
+    for (const listener of this.#decided) listener(spaces);
+  }
+
+  /** After what came together: what had no room is told. */
+  #settle(): void {
+    const losses = this.#tracker.losses;
+    if (losses.events > this.#toldLosses.events) {
+      this.#toldLosses.events = losses.events;
+      this.#notice(`${losses.events} namespaces came and went unseen: more containers were started at once than there was room for`);
+      this.#tracker.scan();
+    }
+    if (losses.filters > this.#toldLosses.filters) {
+      this.#toldLosses.filters = losses.filters;
+      this.#notice('more containers are there than the filter has room for: events of some are missing');
+    }
+  }
+
+  /** Containers whose end nobody reported, and what need not be remembered any longer. */
+  #sweep(): void {
+    this.#measureClock();
+    this.sync();
+    this.#settle();
+    const now = performance.now() * 1e6 + this.#bootAhead;
+    this.#spaces.prune(now - rememberNs);
+    for (const record of this.#live.values()) {
+      if (record.pid !== 0 && this.#isDead(record)) this.#gone(record, now);
+    }
+  }
+
+  #isDead({ pid, snapshot }: ContainerRecord): boolean {
+    let stat: string;
+    try {
+      stat = readFileSync(`${this.#options.hostRoot ?? ''}/proc/${pid}/stat`, 'latin1');
+    } catch (error) {
+      // Another pid namespace shows other processes, or none.
+      return (error as NodeJS.ErrnoException).code === 'ENOENT' && this.#seesHostPids();
+    }
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return this.#seesHostPids() && (fields[0] === 'Z' || fields[0] === 'X' || BigInt(fields[19] ?? 0) !== snapshot.startTimeTicks);
+  }
+
+  #seesHostPids(): boolean {
+    try {
+      return /^NSpid:\s+\d+$/m.test(readFileSync(`${this.#options.hostRoot ?? ''}/proc/self/status`, 'latin1'));
+    } catch {
+      return false;
+    }
+  }
+
+  async #firstNames(): Promise<void> {
+    const { names } = this.#options;
+    if (names === undefined || names === null) return;
+    const timeout = new Promise<void>((resolve) => this.#after(readyMs, resolve));
+    const named = (async () => {
+      for (const each of await names.list()) {
+        if (each.k8s !== null) this.#kubernetes = true;
+        this.#naming?.remember(each.containerId, each);
+        const record =
+          this.#byId.get(each.containerId) ??
+          [...this.#live.values()].find(({ pid, hasId }) => !hasId && pid !== 0 && pid === each.containerPid);
+        if (record !== undefined && !this.#closed) this.#name(record, each);
+      }
+      while (!this.#closed && [...this.#live.values()].some(({ naming }) => naming)) await pause(20);
+    })();
+    await Promise.race([named, timeout]);
+    if (!names.present && !this.#closed) this.#notice('no container runtime answers here: containers have ids, and no names');
+  }
+
+  /** How far boot time is ahead of performance.now(): a machine that slept makes it more. */
+  #measureClock(): void {
+    const boot = clockGettime(this.#kernel.sys, 'CLOCK_BOOTTIME') - (timeNamespaceOffsets()?.boottime ?? 0n);
+    // Rather too little: that costs a look, and too much would miss something.
+    this.#bootAhead = Number(boot) - performance.now() * 1e6 - 1e5;
+  }
+
+  #notice(message: string): void {
+    this.#options.onNotice?.(message);
+  }
+
+  #after(ms: number, work: () => unknown): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      if (!this.#closed) work();
+    }, ms);
+    timer.unref();
+    this.#timers.add(timer);
+  }
+
+  #every(ms: number, work: () => void): void {
+    const timer = setInterval(work, ms);
+    timer.unref();
+    this.#timers.add(timer);
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}

@@ -1,0 +1,71 @@
+import { containerOfCgroup } from '../runtimes/cgroup-path.ts';
+import type { HostNamespaces } from './tracker.ts';
+import type { CgroupPlace, TaskEvent } from './task-event.ts';
+
+/** Whose a mount namespace is, as cgroups and processes show it. */
+export interface Identity {
+  /** Empty where nothing tells. */
+  readonly id: string;
+  /** Empty for unknown. */
+  readonly runtime: string;
+  /** The container's own cgroup; empty where it has none. */
+  readonly cgroupPath: string;
+  /** Id of a container within the container; empty for none. */
+  readonly innerId: string;
+}
+
+/**
+ * What the task's cgroups say. Only root's word counts: a cgroup below one that was given to somebody else names nobody, and
+ * neither does anything in a user namespace that somebody else made.
+ */
+export function identityOfCgroups(event: TaskEvent): Identity | null {
+  if (event.usernsOwner !== 0) return null;
+  for (const place of event.places) {
+    const found = identityOfPlace(place);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+function identityOfPlace({ path, levels }: CgroupPlace): Identity | null {
+  const outer = containerOfCgroup(path);
+  if (outer === null) return null;
+  const depth = outer.path.split('/').length - 1;
+  if (levels.slice(0, depth - 1).some(({ owner }) => owner !== 0)) return null;
+  const inner = containerOfCgroup(path.slice(outer.path.length));
+  return { id: outer.id, runtime: outer.runtime, cgroupPath: outer.path, innerId: inner === null || inner.id === outer.id ? '' : inner.id };
+}
+
+/** Names of processes that set up containers, and what they are. */
+const runtimes: readonly (readonly [prefix: string, runtime: string])[] = [
+  ['runc', 'runc'],
+  ['crun', 'crun'],
+  ['youki', 'youki'],
+  ['lxc', 'lxc'],
+  ['systemd-nspawn', 'systemd-nspawn'],
+  ['(sd-nspawn', 'systemd-nspawn'],
+  ['conmon', 'podman'],
+  ['containerd-shim', 'containerd'],
+];
+
+/** What set a container up, by the names of its first process and of that one's parent; empty for unknown. */
+export function runtimeOfProcess(event: TaskEvent): string {
+  for (const comm of [event.comm, event.parentComm]) {
+    // A comm has at most 15 characters: `systemd-nspawn` just fits.
+    const found = runtimes.find(([prefix]) => comm.startsWith(prefix));
+    if (found !== undefined) return found[1];
+  }
+  return '';
+}
+
+/**
+ * A container that no cgroup names: root made it, and it has processes of its own to see. A mount namespace alone is none:
+ * services have those.
+ */
+export function identityOfProcess(event: TaskEvent, host: HostNamespaces): Identity | null {
+  if (event.usernsOwner !== 0 || event.pidnsLevel === 0 || event.pidns === host.pidns) return null;
+  const place = event.ownCgroup ? event.places.find(({ levels }) => levels.length > 0) : undefined;
+  const leaf = place?.levels.at(-1)?.name ?? '';
+  const trusted = place !== undefined && place.levels.slice(0, -1).every(({ owner }) => owner === 0);
+  return { id: trusted ? leaf : '', runtime: runtimeOfProcess(event), cgroupPath: trusted ? place.path : '', innerId: '' };
+}

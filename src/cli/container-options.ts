@@ -1,5 +1,5 @@
 import type { Kernel } from '../bpf/index.ts';
-import { ContainerCollection, ContainerFilter, ContainerPart, type ContainerSelection } from '../enrich/containers/index.ts';
+import { ContainerCollection, ContainerFilter, ContainerPart, type ContainerScope } from '../enrich/containers/index.ts';
 import type { RuntimeSockets } from '../enrich/runtimes/index.ts';
 import { usage, type OptionSpec, type ParsedOptions } from './options.ts';
 
@@ -53,7 +53,7 @@ export function selectionOf(given: ParsedOptions): ContainerFilter | null {
     if (list !== null) selection[key] = list;
   }
   if (given.has('label')) selection['labels'] = given.all('label');
-  const filter = new ContainerFilter(selection as ContainerSelection);
+  const filter = new ContainerFilter(selection);
   return filter.all ? null : filter;
 }
 
@@ -101,21 +101,22 @@ export async function openContainers(
 
 /** How a run is joined with containers, as the flags say. */
 export function containerPart(given: ParsedOptions, containers: ContainerCollection): ContainerPart {
-  const filter = selectionOf(given);
-  const { containersOnly, hostOnly } = scopesOf(given);
-  if (hostOnly && (filter !== null || containersOnly))
-    throw usage('--host-only leaves out all containers: no other container flag goes with it');
-  if (given.flag('host') && (filter !== null || containersOnly || hostOnly))
-    throw usage('--host shows everything: no other container flag goes with it');
-  return new ContainerPart(containers, { filter, scope: hostOnly ? 'host' : containersOnly ? 'containers' : 'all' });
+  return new ContainerPart(containers, { filter: selectionOf(given), scope: scopeOf(given) });
 }
 
 /** Whether the flags ask for some events by their container. */
 export function selectsContainers(given: ParsedOptions): boolean {
-  const { containersOnly, hostOnly } = scopesOf(given);
-  return containersOnly || hostOnly || selectionOf(given) !== null;
+  return scopeOf(given) !== 'all';
 }
 
-function scopesOf(given: ParsedOptions): { readonly containersOnly: boolean; readonly hostOnly: boolean } {
-  return { containersOnly: given.flag('containers-only'), hostOnly: given.flag('host-only') };
+/** Whose events the flags ask for; throws for flags that contradict each other. */
+export function scopeOf(given: ParsedOptions): ContainerScope {
+  const hostOnly = given.flag('host-only');
+  const containersOnly = given.flag('containers-only');
+  const selects = selectionOf(given) !== null || containersOnly;
+  if (hostOnly && selects) throw usage('--host-only leaves out all containers: no flag that selects some goes with it');
+  if (given.flag('host') && (selects || hostOnly)) throw usage('--host shows everything: no flag that leaves something out goes with it');
+  if (given.flag('no-containers') && (selects || hostOnly))
+    throw usage('--no-containers knows no containers: no flag that selects some goes with it');
+  return hostOnly ? 'host' : selects ? 'containers' : 'all';
 }

@@ -1,4 +1,4 @@
-export { hostContext, type HostContextOptions } from './context.ts';
+export { hostContext, noContainers, type HostContextOptions } from './context.ts';
 export { foreignPidsNotice, pidsAreHosts } from './pidns.ts';
 export { WallClock } from './time.ts';
 export { UserNames, type UserNamesOptions } from './users.ts';

@@ -1,13 +1,22 @@
 import { readFileSync } from 'node:fs';
 import { Kernel, sweepUnlinked } from '../../bpf/index.ts';
 import { openObject } from '../../bpf/object/index.ts';
-import { foreignPidsNotice, hostContext, pidsAreHosts } from '../../enrich/index.ts';
-import { describeParam, GadgetRun, noMetadata, openGadget, parseMetadata, type Gadget, type RunCounters } from '../../gadget/index.ts';
+import { foreignPidsNotice, hostContext, noContainers, pidsAreHosts, UserNames } from '../../enrich/index.ts';
+import {
+  describeParam,
+  GadgetRun,
+  noMetadata,
+  openGadget,
+  parseMetadata,
+  type EventContext,
+  type Gadget,
+  type RunCounters,
+} from '../../gadget/index.ts';
 import { compileFilter, EventOutput, OUTPUT_MODES } from '../../output/index.ts';
 import type { ContainerCollection } from '../../enrich/containers/index.ts';
 import { RawbpfError } from '../../error.ts';
 import { containerKeys, tellContainers } from '../../gadget/container-keys.ts';
-import { containerOptions, containerPart, hostRootOf, openContainers, selectsContainers } from '../container-options.ts';
+import { containerOptions, containerPart, hostRootOf, openContainers, scopeOf, selectsContainers } from '../container-options.ts';
 import { commonOptions, outputOption, type Command, type CommandContext } from '../command.ts';
 import { compileGadget } from '../compile.ts';
 import { findGadget, type GadgetFiles } from '../gadget-files.ts';
@@ -76,7 +85,8 @@ async function runGadgetCommand(
   // What the machine answers is asked for below: help needs no privilege.
   const kernel = new Kernel({ onNotice: (each) => notice(each.message), buffer: bufferOf(before, after) });
   const machine = hostContext(kernel.sys, { vmlinuxBtf: () => kernel.vmlinuxBtf(), notice });
-  const plain = openGadget({ object: spec, name: files.name, metadata, context: machine, notice });
+  const open = (context: EventContext): Gadget => openGadget({ object: spec, name: files.name, metadata, context });
+  const plain = openGadget({ object: spec, name: files.name, metadata, context: { ...machine, containers: noContainers }, notice });
   const own = paramOptions(plain);
   const { options: given } = parseOptions([...before, ...after], [...options, ...own, ...commonOptions]);
   if (given.has('help')) {
@@ -87,22 +97,12 @@ async function runGadgetCommand(
   try {
     // What a run that was killed has left attached.
     sweepUnlinked(kernel);
+    checkFlags(plain, given, own);
     const containers = await containersFor(plain, given, kernel, notice);
     try {
       const hostRoot = hostRootOf(given);
-      const gadget =
-        containers === null && hostRoot === null
-          ? plain
-          : openGadget({
-              object: spec,
-              name: files.name,
-              metadata,
-              context: hostContext(kernel.sys, {
-                vmlinuxBtf: () => kernel.vmlinuxBtf(),
-                ...(containers === null ? {} : { containers }),
-                ...(hostRoot === null ? {} : { hostRoot }),
-              }),
-            });
+      const ids = hostRoot === null ? {} : { ids: new UserNames({ root: hostRoot }) };
+      const gadget = open({ ...machine, ...ids, ...(containers === null ? {} : { containers }) });
       return await follow({ context, files, gadget, given, kernel, own, notice, containers });
     } finally {
       containers?.close();
@@ -121,6 +121,24 @@ interface Following {
   readonly own: readonly OptionSpec[];
   readonly notice: (message: string) => void;
   readonly containers: ContainerCollection | null;
+}
+
+/** Throws for values that do not fit, before anything is loaded. */
+function checkFlags(gadget: Gadget, given: ParsedOptions, own: readonly OptionSpec[]): void {
+  gadget.params.apply(valuesOf(given, own));
+  const rules = given.all('filter').join(',');
+  for (const source of gadget.sources) if (rules !== '') compileFilter(source, rules);
+  const output = { mode: 'none', sources: gadget.sources, target: process.stdout } as const;
+  void new EventOutput({ ...output, fields: given.text('fields'), sort: given.text('sort') });
+  given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
+  given.choice('output', OUTPUT_MODES);
+  given.seconds('timeout');
+  scopeOf(given);
+}
+
+/** Values of the gadget's parameters. */
+function valuesOf(given: ParsedOptions, own: readonly OptionSpec[]): ReadonlyMap<string, string> {
+  return new Map(own.flatMap((param) => (given.has(param.name) ? [[param.name, given.text(param.name) ?? ''] as const] : [])));
 }
 
 /** The containers that the gadget's events happen in; null where events do not tell, or nobody wants to know. */
@@ -158,7 +176,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
   const run = new GadgetRun(gadget, {
     kernel,
     notice,
-    params: new Map(own.flatMap((param) => (given.has(param.name) ? [[param.name, given.text(param.name) ?? ''] as const] : []))),
+    params: valuesOf(given, own),
     skipUnsupported: given.flag('skip-unsupported'),
     parts: containers === null ? [] : [containerPart(given, containers)],
     ...(rules === '' ? {} : { filter: (source) => compileFilter(source, rules) }),

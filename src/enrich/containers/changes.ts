@@ -39,7 +39,12 @@ export class Changes {
     });
     this.#ends.add(notify);
     this.#count(1);
-    const changes = this;
+    const ended = (): boolean => this.#closed;
+    const end = (): void => {
+      off();
+      this.#ends.delete(notify);
+      this.#count(-1);
+    };
     return (async function* stream() {
       try {
         for (;;) {
@@ -47,13 +52,11 @@ export class Changes {
           waiting.clear();
           yield* batch;
           if (waiting.size > 0) continue;
-          if (changes.#closed) return;
+          if (ended()) return;
           await new Promise<void>((resolve) => (wake = resolve));
         }
       } finally {
-        off();
-        changes.#ends.delete(notify);
-        changes.#count(-1);
+        end();
       }
     })();
   }

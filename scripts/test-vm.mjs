@@ -7,11 +7,11 @@
 // Needs root and QEMU (Debian: qemu-system-x86 kmod, for arm64 qemu-system-arm); kernels are fetched through apt once.
 // Emulation without KVM is some twenty times slower than the machine: a kernel takes five to thirty minutes.
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { build, root } from './setup.mjs';
+import { PROJECT, rootFilesystem } from './vm/rootfs.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -49,12 +49,10 @@ function report(line) {
 /** Runs scripts/vm/guest-tests.mjs in one VM; its lines go on to stdout and are counted. */
 function runVm(kernel, what, rigFlags) {
   const [version, arch] = kernel.split('/');
-  if (arch === 'arm64' && !existsSync(path.join(os.homedir(), '.cache/vm-run/rootfs-arm64'))) {
-    report(`skip - ${kernel}: ${what.join(', ')} # a root filesystem for arm64 with Node is needed in ~/.cache/vm-run/rootfs-arm64`);
-    return Promise.resolve();
-  }
-  const archFlags = arch === 'arm64' ? ['--arch', 'arm64', '--root', path.join(os.homedir(), '.cache/vm-run/rootfs-arm64')] : [];
+  const cache = path.join(os.homedir(), '.cache/vm-run');
+  const archFlags = arch === 'arm64' ? ['--arch', 'arm64', '--root', rootFilesystem(cache, root)] : [];
   const guest = [
+    ...(arch === 'arm64' ? ['sh', '-c', `cd ${PROJECT} && exec "$@"`, 'sh'] : []),
     'node',
     'scripts/vm/guest-tests.mjs',
     `${kernel}${rigFlags.includes('--no-ringbuf') ? ' without ring buffers' : ''}`,

@@ -13,6 +13,7 @@ import {
   attachNetns,
   attachPerfEvent,
   attachProgram,
+  attachSocket,
   attachSockmap,
   attachTc,
   attachTcx,
@@ -27,9 +28,6 @@ import { findMount } from '../../build/src/sys/detached-mount.js';
 import { Triggers } from './triggers.mjs';
 
 const CLONE_NEWNET = 0x40000000;
-const SOL_SOCKET = 1;
-const SO_ATTACH_BPF = 50;
-const SO_ATTACH_REUSEPORT_EBPF = 52;
 
 const usdtTarget = fileURLToPath(new URL(`../../fixtures/usdt/target.${process.arch}`, import.meta.url));
 const part = process.argv[2] ?? '';
@@ -74,9 +72,6 @@ const withHelper = async (use) => {
   }
 };
 const packet = new Uint8Array(64);
-
-/** Puts a program's descriptor on a socket by setsockopt, for which there is no link. */
-const onSocket = (option, program, fd) => triggers.call('setsockopt', fd, SOL_SOCKET, option, fdBytes(program.fd), 4);
 
 /** Sends over a TCP connection one end of which is in the sockmap. */
 function throughSockmap(collection, end) {
@@ -142,8 +137,8 @@ const ways = new Map(
     socket: {
       attach(program) {
         const fd = triggers.socket(2, 2);
-        onSocket(SO_ATTACH_BPF, program, fd);
-        return { close: () => triggers.close(fd), fd };
+        const link = attachSocket(program, fd);
+        return { close: () => (link.close(), triggers.close(fd)), fd };
       },
       trigger(collection, link) {
         const bytes = new Uint8Array(4);
@@ -161,7 +156,7 @@ const ways = new Map(
         pattern,
         {
           attach: (program) => ({ close() {}, program }),
-          trigger: (collection, link) => triggers.reuseport((fd) => onSocket(SO_ATTACH_REUSEPORT_EBPF, link.program, fd)),
+          trigger: (collection, link) => triggers.reuseport((fd) => attachSocket(link.program, fd)),
           once: true,
         },
       ]),
@@ -172,7 +167,7 @@ const ways = new Map(
     'tcx/egress': tcx(),
     tc: tc('ingress'),
     classifier: tc('egress', 'clsact'),
-    action: { none: 'the library has no function for actions of traffic control' },
+    action: tc('ingress'),
     'netkit/primary': netkit('rawkit'),
     'netkit/peer': netkit('rawkat'),
     ...Object.fromEntries(

@@ -38,7 +38,8 @@ export { queryAttached, type AttachedPrograms, type QueryTarget } from './link/q
 export { attachXdp, type XdpMode, type XdpOptions } from './link/xdp.ts';
 export { listUnlinked, sweepUnlinked, type Unlinked } from './link/unlinked/list.ts';
 export { listLinks, openLinkById, openPinnedLink } from './link/open.ts';
-export { attachPerfEvent, type PerfEventName, type PerfEventOptions } from './link/perf-event.ts';
+export { attachPerfEvent, PerfEventLinks, type PerfEventName, type PerfEventOptions } from './link/perf-event.ts';
+export { attachSocket } from './link/socket.ts';
 export { attachTc, type TcOptions } from './link/tc.ts';
 export { attachTracingMulti, type TracingMultiOptions } from './link/tracing-multi.ts';
 export { attachUprobe, type UprobeOptions } from './link/uprobe.ts';

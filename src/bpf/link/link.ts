@@ -31,6 +31,7 @@ export type LinkKind =
   | 'netfilter'
   | 'sockmap'
   | 'lirc'
+  | 'socket'
   | 'struct_ops'
   | 'freplace'
   | 'unknown';

@@ -4,7 +4,7 @@ import { BpfProgram } from '../program/program.ts';
 import { BPF_F } from '../uapi/flags.gen.ts';
 import { KernelLink } from './link.ts';
 
-/** Next to whom a program is put: a program or link that is attached at the same place, or all of them. */
+/** Next to whom a program is put: a link at the same place, a program there (not in cgroups), or all of them. */
 export type Neighbour = BpfProgram | KernelLink | 'all';
 
 /** Where among the programs of one place a new one runs: tcx (Linux 6.6), netkit (6.7), cgroups (6.16). */
@@ -24,6 +24,14 @@ export function orderAttr(arm: 'tcx' | 'netkit' | 'cgroup', options: OrderOption
     throw new UsageError({ code: 'E_ORDER', what: 'a program cannot be put both before and after others', next: 'give one of them' });
   }
   const neighbour = before ?? after;
+  if (arm === 'cgroup' && neighbour instanceof BpfProgram) {
+    throw new UsageError({
+      code: 'E_ORDER',
+      what: 'a link to a cgroup can be put next to another link only',
+      where: { program: neighbour.name },
+      next: 'give the link that the program is attached by',
+    });
+  }
   const values: Record<string, number | bigint> = {};
   if (neighbour !== undefined) values['flags'] = before === undefined ? BPF_F.BPF_F_AFTER : BPF_F.BPF_F_BEFORE;
   if (neighbour !== undefined && neighbour !== 'all') {

@@ -20,28 +20,97 @@ export interface PerfEventOptions {
   readonly cookie?: bigint;
 }
 
+/** How often it is looked whether CPUs came or went, milliseconds. */
+const hotplugInterval = 1000;
+
 /**
  * Runs a program at samples of an event: `PERF_COUNT_SW_CPU_CLOCK` (a profiler's timer), `PERF_COUNT_HW_CACHE_MISSES`...,
- * one link for each CPU.
+ * one link for each CPU. Without `cpus` it follows CPUs that come and go, within a second.
  *
  * Throws SyscallError: ENOENT where the machine cannot count the event (virtual machines often have no hardware counters).
  */
-export function attachPerfEvent(program: BpfProgram, event: PerfEventName, options: PerfEventOptions = {}): BpfLink {
-  const { kernel } = program;
-  const isSoftware = Object.hasOwn(PERF_COUNT_SW, event);
-  const attr = {
-    type: isSoftware ? PERF_TYPE.PERF_TYPE_SOFTWARE : PERF_TYPE.PERF_TYPE_HARDWARE,
-    config: isSoftware ? PERF_COUNT_SW[event as keyof typeof PERF_COUNT_SW] : PERF_COUNT_HW[event as keyof typeof PERF_COUNT_HW],
-    ...(options.period === undefined ? { sample_freq: options.frequency ?? 49 } : { sample_period: options.period }),
-  };
-  const bits = options.period === undefined ? { freq: 1, disabled: 1 } : { disabled: 1 };
-  const names = { kind: 'perf_event', target: event } as const;
-  const links = undoOnError((undo) =>
-    (options.cpus ?? kernel.onlineCpus).map((cpu) => {
-      const failure = { what: 'cannot open the perf event', where: { event, cpu } };
-      const fd = perfEventOpenOrThrow(kernel.sys, { attr, bits, pid: options.pid ?? -1, cpu }, failure);
-      return undo.own(attachToPerfEvent(program, fd, names, options.cookie));
-    }),
-  );
-  return new LinkGroup(program, names, links);
+export function attachPerfEvent(program: BpfProgram, event: PerfEventName, options: PerfEventOptions = {}): PerfEventLinks {
+  return undoOnError((undo) => {
+    const links = undo.own(new PerfEventLinks(program, event, options));
+    links.refresh();
+    return links;
+  });
+}
+
+/** The links of one event, one for each CPU that is online. */
+export class PerfEventLinks extends LinkGroup {
+  readonly #byCpu = new Map<number, BpfLink>();
+  readonly #links: BpfLink[];
+  readonly #options: PerfEventOptions;
+  readonly #event: PerfEventName;
+  #timer: NodeJS.Timeout | null = null;
+
+  /** {@link attachPerfEvent} is what users call. */
+  constructor(program: BpfProgram, event: PerfEventName, options: PerfEventOptions) {
+    const links: BpfLink[] = [];
+    super(program, { kind: 'perf_event', target: event }, links);
+    this.#links = links;
+    this.#event = event;
+    this.#options = options;
+    if (options.cpus !== undefined) return;
+    this.#timer = setInterval(() => this.#follow(), hotplugInterval);
+    this.#timer.unref();
+  }
+
+  /** The CPUs it samples on. */
+  get cpus(): readonly number[] {
+    return [...this.#byCpu.keys()];
+  }
+
+  /** Opens the event on CPUs that have come online and lets go of those that went: an event does not come back with its CPU. */
+  refresh(): void {
+    const online = new Set(this.#options.cpus ?? this.program?.kernel.onlineCpus);
+    for (const [cpu, link] of this.#byCpu) {
+      if (online.has(cpu)) continue;
+      link.close();
+      this.#byCpu.delete(cpu);
+    }
+    for (const cpu of online) if (!this.#byCpu.has(cpu)) this.#byCpu.set(cpu, this.#open(cpu));
+    this.#links.splice(0, this.#links.length, ...this.#byCpu.values());
+  }
+
+  override detach(): void {
+    this.#stop();
+    super.detach();
+  }
+
+  override close(): void {
+    this.#stop();
+    super.close();
+  }
+
+  #stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  #follow(): void {
+    try {
+      this.refresh();
+    } catch (cause) {
+      // A CPU may go between the look and the call: the next look tells.
+      this.program?.kernel.notice({ code: 'N_HOTPLUG', message: `${this.#event} is not sampled on every CPU`, cause });
+    }
+  }
+
+  #open(cpu: number): BpfLink {
+    const { period, frequency, pid, cookie } = this.#options;
+    const program = this.program as BpfProgram;
+    const event = this.#event;
+    const isSoftware = Object.hasOwn(PERF_COUNT_SW, event);
+    const attr = {
+      type: isSoftware ? PERF_TYPE.PERF_TYPE_SOFTWARE : PERF_TYPE.PERF_TYPE_HARDWARE,
+      config: isSoftware ? PERF_COUNT_SW[event as keyof typeof PERF_COUNT_SW] : PERF_COUNT_HW[event as keyof typeof PERF_COUNT_HW],
+      ...(period === undefined ? { sample_freq: frequency ?? 49 } : { sample_period: period }),
+    };
+    const bits = period === undefined ? { freq: 1, disabled: 1 } : { disabled: 1 };
+    const failure = { what: 'cannot open the perf event', where: { event, cpu } };
+    const fd = perfEventOpenOrThrow(program.kernel.sys, { attr, bits, pid: pid ?? -1, cpu }, failure);
+    return attachToPerfEvent(program, fd, { kind: 'perf_event', target: event }, cookie);
+  }
 }

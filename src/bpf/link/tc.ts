@@ -105,7 +105,12 @@ function attachClsact(program: BpfProgram, device: Device, options: TcOptions): 
     const echo = added.messages.find(({ type }) => type === RTM.NEWTFILTER);
     if (added.result < 0 || echo === undefined) {
       if (made === 0) removeIfEmpty(netlink, ifindex);
-      throw new SyscallError('RTM_NEWTFILTER', added.result, { what: 'cannot add the filter', where });
+      const why = errnoName(added.result) === 'ENOENT' ? `this kernel has no filters of kind ${kind}, or no such actions` : undefined;
+      throw new SyscallError('RTM_NEWTFILTER', added.result, {
+        what: 'cannot add the filter',
+        where,
+        ...(why === undefined ? {} : { why }),
+      });
     }
     const told = tcmsg.decode(echo.body);
     const filter = { ifindex, direction, kind, handle: Number(told['tcm_handle']), info: Number(told['tcm_info']), madeQdisc };

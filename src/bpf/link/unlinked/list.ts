@@ -1,8 +1,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { O, openFlags } from '../../../sys/constants.ts';
+import { AT, O, openFlags } from '../../../sys/constants.ts';
 import { bpf } from '../../../sys/bpf.ts';
 import { openAt } from '../../../sys/file.ts';
-import { AT } from '../../../sys/constants.ts';
 import { inNamespace, namespaceInode, openNamespace } from '../../../sys/namespaces.ts';
 import { withFd } from '../../fd.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
@@ -46,21 +45,26 @@ interface Found extends Unlinked {
  * }
  */
 export function listUnlinked(kernel: Kernel): Unlinked[] {
-  return find(kernel).map(({ remove: _, ...unlinked }) => unlinked);
+  return find(kernel).map(withoutRemove);
 }
 
 /** Takes away what {@link listUnlinked} lists and whose process is dead; returns it. */
 export function sweepUnlinked(kernel: Kernel): Unlinked[] {
   const dead = find(kernel).filter(({ alive }) => alive === false);
-  return dead.flatMap(({ remove, ...unlinked }) => {
+  return dead.flatMap((found) => {
+    const unlinked = withoutRemove(found);
     try {
-      remove();
+      found.remove();
       return [unlinked];
     } catch (cause) {
       kernel.notice({ code: 'N_SWEEP', message: `${unlinked.kind} ${unlinked.target} of a dead process could not be taken away`, cause });
       return [];
     }
   });
+}
+
+function withoutRemove({ kind, target, programId, programName, owner, alive }: Found): Unlinked {
+  return { kind, target, programId, programName, owner, alive };
 }
 
 function find(kernel: Kernel): Found[] {

@@ -1,4 +1,5 @@
-import type { ByteWriter } from './byte-writer.ts';
+import type { EventRecord } from '../gadget/record.ts';
+import { pack, type ByteWriter, type Packed } from './byte-writer.ts';
 
 /** Most bytes that one byte of a string takes in JSON: `\u001f`. */
 export const maxEscape = 6;
@@ -68,6 +69,53 @@ export function putJsonBytes(out: ByteWriter, source: Uint8Array, start: number,
   }
   out.length = at;
   return i;
+}
+
+/** As {@link putJsonBytes} for text up to a NUL: four bytes at a time as long as none of them needs a second look. */
+export function putJsonChars(out: ByteWriter, view: DataView, source: Uint8Array, start: number, end: number): void {
+  let i = start;
+  for (; i + 4 <= end; i += 4) {
+    const word = view.getInt32(i, true);
+    const quote = word ^ 0x22222222;
+    const backslash = word ^ 0x5c5c5c5c;
+    // Sets the top bit of every byte that is below 0x20, a quote, a backslash, or above 0x7e (and of a few that are not: that costs time only).
+    const special = (word - 0x20202020) | (quote - 0x01010101) | (backslash - 0x01010101) | (word + 0x01010101) | word;
+    if ((special & 0x80808080) !== 0) break;
+    out.word(word);
+  }
+  putJsonBytes(out, source, i, end);
+}
+
+/** Kept texts of one {@link fixedCharsPut}. */
+const fixedSlots = 256;
+
+/** Writes the 16 bytes of a command's name as JSON with quotes; names that were there before are copied whole. */
+export function fixedCharsPut(offset: number): (out: ByteWriter, record: EventRecord, at: number) => void {
+  const keys = new Int32Array(fixedSlots * 4);
+  const empty = pack(Uint8Array.of(0x22, 0x22));
+  const kept: Packed[] = Array.from({ length: fixedSlots }, () => empty);
+  return (out, { view, bytes }, at) => {
+    const place = at + offset;
+    const a = view.getInt32(place, true);
+    const b = view.getInt32(place + 4, true);
+    const c = view.getInt32(place + 8, true);
+    const d = view.getInt32(place + 12, true);
+    const slot = Math.imul(a ^ Math.imul(b, 0x85ebca6b) ^ Math.imul(c, 0xc2b2ae35) ^ Math.imul(d, 0x27d4eb2f), 0x9e3779b1) >>> 24;
+    const key = slot << 2;
+    if (keys[key] === a && keys[key + 1] === b && keys[key + 2] === c && keys[key + 3] === d) {
+      out.packed(kept[slot] as Packed);
+      return;
+    }
+    const start = out.length;
+    out.byte(0x22);
+    putJsonBytes(out, bytes, place, place + 16);
+    out.byte(0x22);
+    keys[key] = a;
+    keys[key + 1] = b;
+    keys[key + 2] = c;
+    keys[key + 3] = d;
+    kept[slot] = pack(out.bytes.subarray(start, out.length));
+  };
 }
 
 /** Length of the UTF-8 sequence at `at`; negative, the number of bytes that one U+FFFD stands for, where it is none. */

@@ -6,16 +6,16 @@ import { float32Text, placedLength, placedStart, readTime, restLength, stringsLe
 import type { ArraySlot, ScalarKind, Slot, StringsSlot, StructSlot } from '../gadget/slot.ts';
 import { epochStart, epochZone } from '../gadget/special/epoch.ts';
 import { fieldTree, type FieldNode } from '../gadget/tree.ts';
-import type { ByteWriter } from './byte-writer.ts';
+import { pack, putInt, putInt64, putPacked, putUint, putUint64, type ByteWriter, type Packed } from './byte-writer.ts';
 import { sortedNodes } from './json-layout.ts';
-import { jsonBytes, maxEscape, putJsonBytes, putJsonText } from './json-string.ts';
+import { fixedCharsPut, jsonBytes, maxEscape, putJsonBytes, putJsonChars, putJsonText } from './json-string.ts';
 
 /** Writes one value. */
 type Put = (out: ByteWriter, record: EventRecord, at: number) => void;
 
 /** One value of a record, and the JSON text between it and the value before. */
 interface Step {
-  readonly literal: Uint8Array;
+  readonly literal: Packed;
   /** Index in {@link fastKinds}; -1 where `put` has to be called. */
   readonly fast: number;
   readonly offset: number;
@@ -24,7 +24,7 @@ interface Step {
 
 interface Steps {
   readonly steps: readonly Step[];
-  readonly end: Uint8Array;
+  readonly end: Packed;
   /** Most bytes that everything with a known limit takes. */
   readonly most: number;
 }
@@ -60,47 +60,58 @@ export class JsonWriter {
 }
 
 const fastKinds: readonly ScalarKind[] = ['bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64'];
-const [trueBytes, falseBytes, nullBytes] = ['true', 'false', 'null'].map((text) => Buffer.from(text)) as [Buffer, Buffer, Buffer];
+const [trueBytes, falseBytes, nullBytes, noBytes] = ['true', 'false', 'null', ''].map((text) => pack(Buffer.from(text))) as [
+  Packed,
+  Packed,
+  Packed,
+  Packed,
+];
 
-function run({ steps, end }: Steps, out: ByteWriter, record: EventRecord, at: number): void {
+function run({ steps, end }: Steps, out: ByteWriter, record: EventRecord, start: number): void {
   const { view } = record;
+  let into = out.view;
+  let at = out.length;
   for (let i = 0; i < steps.length; i++) {
     const step = steps[i] as Step;
-    out.literal(step.literal);
-    const place = at + step.offset;
+    at = putPacked(into, at, step.literal);
+    const place = start + step.offset;
     switch (step.fast) {
       case 0:
-        out.literal(view.getUint8(place) === 0 ? falseBytes : trueBytes);
+        at = putPacked(into, at, view.getUint8(place) === 0 ? falseBytes : trueBytes);
         break;
       case 1:
-        out.int(view.getInt8(place));
+        at = putInt(into, at, view.getInt8(place));
         break;
       case 2:
-        out.int(view.getInt16(place, true));
+        at = putInt(into, at, view.getInt16(place, true));
         break;
       case 3:
-        out.int(view.getInt32(place, true));
+        at = putInt(into, at, view.getInt32(place, true));
         break;
       case 4:
-        out.int64(view.getUint32(place + 4, true), view.getUint32(place, true));
+        at = putInt64(into, at, view.getUint32(place + 4, true), view.getUint32(place, true));
         break;
       case 5:
-        out.uint(view.getUint8(place));
+        at = putUint(into, at, view.getUint8(place));
         break;
       case 6:
-        out.uint(view.getUint16(place, true));
+        at = putUint(into, at, view.getUint16(place, true));
         break;
       case 7:
-        out.uint(view.getUint32(place, true));
+        at = putUint(into, at, view.getUint32(place, true));
         break;
       case 8:
-        out.uint64(view.getUint32(place + 4, true), view.getUint32(place, true));
+        at = putUint64(into, at, view.getUint32(place + 4, true), view.getUint32(place, true));
         break;
       default:
-        step.put(out, record, at);
+        out.length = at;
+        step.put(out, record, start);
+        at = out.length;
+        // It may have grown.
+        into = out.view;
     }
   }
-  out.literal(end);
+  out.length = putPacked(into, at, end);
 }
 
 /** Works out the steps of nested objects: braces, keys and commas become part of the text between values. */
@@ -132,9 +143,8 @@ function compile(nodes: readonly FieldNode[], after: string): Steps {
   return { steps, end, most: most + end.length };
 }
 
-function jsonLiteral(text: string): Uint8Array {
-  // Plain arrays: a Buffer from the shared pool would keep 8 KiB alive and have another hidden class.
-  return Uint8Array.from(Buffer.from(text.replace(/[\u007f-\u009f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`)));
+function jsonLiteral(text: string): Packed {
+  return pack(Buffer.from(text.replace(/[\u007f-\u009f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`)));
 }
 
 /** Most bytes that a value takes; 0 for one without a limit, which ensures its own room. */
@@ -168,9 +178,10 @@ function putOf(slot: Slot): Put {
     }
     case 'chars': {
       const { offset, length } = slot;
+      if (length === 16) return fixedCharsPut(offset);
       return (out, record, at) => {
         out.byte(0x22);
-        putJsonBytes(out, record.bytes, at + offset, at + offset + length);
+        putJsonChars(out, record.view, record.bytes, at + offset, at + offset + length);
         out.byte(0x22);
       };
     }
@@ -180,7 +191,7 @@ function putOf(slot: Slot): Put {
         const length = placedLength(slot, record, at);
         out.ensure(length * maxEscape + 2);
         out.byte(0x22);
-        putJsonBytes(out, record.bytes, start, start + length);
+        putJsonChars(out, record.view, record.bytes, start, start + length);
         out.byte(0x22);
       };
     case 'blob': {
@@ -215,7 +226,7 @@ function putOf(slot: Slot): Put {
 function scalarPut(kind: ScalarKind, offset: number): Put {
   const fast = fastKinds.indexOf(kind);
   if (fast >= 0) {
-    const steps: Steps = { steps: [{ literal: new Uint8Array(0), fast, offset, put: () => {} }], end: new Uint8Array(0), most: 0 };
+    const steps: Steps = { steps: [{ literal: noBytes, fast, offset, put: () => {} }], end: noBytes, most: 0 };
     return (out, record, at) => run(steps, out, record, at);
   }
   switch (kind) {
@@ -223,7 +234,7 @@ function scalarPut(kind: ScalarKind, offset: number): Put {
       return (out, { view }, at) => {
         const value = view.getFloat32(at + offset, true);
         if (Number.isFinite(value)) out.ascii(float32Text(value));
-        else out.literal(nullBytes);
+        else out.packed(nullBytes);
       };
     case 'float64':
       return (out, { view }, at) => putValue(out, view.getFloat64(at + offset, true));
@@ -239,7 +250,7 @@ function scalarPut(kind: ScalarKind, offset: number): Put {
 function putValue(out: ByteWriter, value: unknown): void {
   if (typeof value === 'number' && Number.isFinite(value)) out.ascii(String(value));
   else if (typeof value === 'bigint' || typeof value === 'boolean') out.ascii(String(value));
-  else out.literal(nullBytes);
+  else out.packed(nullBytes);
 }
 
 function arrayPut({ offset, count, stride, element }: ArraySlot): Put {
@@ -331,18 +342,24 @@ function timeNumberPut(slot: Extract<Slot, { shape: 'time' }>): Put {
       return;
     }
     out.uint(moment.seconds);
-    out.digits(moment.nanoseconds, 9);
+    out.nine(moment.nanoseconds);
   };
 }
 
 function timeTextPut(slot: Extract<Slot, { shape: 'time' }>): Put {
+  let second = Number.NaN;
+  let start = noBytes;
+  let zone = noBytes;
   return (out, record, at) => {
     readTime(slot, record, at, moment);
-    out.byte(0x22);
-    out.ascii(epochStart(moment.seconds));
-    out.digits(moment.nanoseconds, 9);
-    out.ascii(epochZone(moment.seconds));
-    out.byte(0x22);
+    if (moment.seconds !== second) {
+      second = moment.seconds;
+      start = pack(Buffer.from(`"${epochStart(second)}`));
+      zone = pack(Buffer.from(`${epochZone(second)}"`));
+    }
+    out.packed(start);
+    out.nine(moment.nanoseconds);
+    out.packed(zone);
   };
 }
 
@@ -355,32 +372,38 @@ function textPut(slot: Extract<Slot, { shape: 'text' }>): Put {
   }
   const { key } = slot;
   if (key !== undefined) return numberTextPut(slot, key);
-  const kept = new Map<string, Buffer>();
+  const kept = new Map<string, Packed>();
   return (out, record, at) => {
     const text = slot.text(record, at);
     let bytes = kept.get(text);
     if (bytes === undefined) {
       if (kept.size >= maxKept) kept.clear();
-      bytes = jsonBytes(text);
+      bytes = pack(jsonBytes(text));
       kept.set(text, bytes);
     }
     out.ensure(bytes.length);
-    out.literal(bytes);
+    out.packed(bytes);
   };
 }
 
 /** Texts that follow from a number: neither the text nor its hash is made for one that was there before. */
 function numberTextPut(slot: Extract<Slot, { shape: 'text' }>, key: (record: EventRecord, at: number) => number): Put {
-  const kept = new Map<number, Uint8Array>();
+  const kept = new Map<number, Packed>();
+  let last = Number.NaN;
+  let lastBytes = noBytes;
   return (out, record, at) => {
     const number = key(record, at);
-    let bytes = kept.get(number);
-    if (bytes === undefined) {
-      if (kept.size >= maxKept) kept.clear();
-      bytes = Uint8Array.from(jsonBytes(slot.text(record, at)));
-      kept.set(number, bytes);
+    if (number !== last) {
+      let bytes = kept.get(number);
+      if (bytes === undefined) {
+        if (kept.size >= maxKept) kept.clear();
+        bytes = pack(jsonBytes(slot.text(record, at)));
+        kept.set(number, bytes);
+      }
+      last = number;
+      lastBytes = bytes;
     }
-    out.ensure(bytes.length);
-    out.literal(bytes);
+    out.ensure(lastBytes.length);
+    out.packed(lastBytes);
   };
 }

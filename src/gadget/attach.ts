@@ -1,5 +1,7 @@
 import type { Collection } from '../bpf/collection/collection.ts';
 import { attachProgram } from '../bpf/link/attach.ts';
+import { attachSockmap } from '../bpf/link/net.ts';
+import type { BpfProgram } from '../bpf/program/program.ts';
 import { BPF_PROG_TYPE } from '../bpf/uapi/index.ts';
 import { RawbpfError, UnsupportedError } from '../error.ts';
 import { Alternatives } from './alternatives.ts';
@@ -35,6 +37,10 @@ export function attachPrograms(gadget: Gadget, collection: Collection, plan: Att
     const target = settings?.attachTo ?? null;
     if (target === disabledTarget) continue;
     try {
+      if (program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_SK_SKB || program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_SK_MSG) {
+        attached += attachToSocketMaps(gadget, collection, program, plan);
+        continue;
+      }
       const isProfiler = program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_PERF_EVENT;
       const link = isProfiler ? attachProfiler(program, settings) : attachProgram(program, target === null ? {} : { target });
       if (link === null && isProfiler)
@@ -57,6 +63,14 @@ export function attachPrograms(gadget: Gadget, collection: Collection, plan: Att
   }
   alternatives.check(plan.skipUnsupported, plan.notice);
   return attached;
+}
+
+/** GADGET_SK_TARGET_MAP says to which maps of sockets. */
+function attachToSocketMaps(gadget: Gadget, collection: Collection, program: BpfProgram, plan: AttachPlan): number {
+  const targets = gadget.contract.socketTargets.filter((target) => target.program === program.name);
+  for (const { map } of targets) collection.addLink(attachSockmap(program, collection.map(map)));
+  if (targets.length === 0) plan.notice(`program ${program.name} is loaded but not attached: no GADGET_SK_TARGET_MAP names a map for it`);
+  return targets.length;
 }
 
 function attachError(gadget: Gadget, program: string, error: RawbpfError): UnsupportedError {

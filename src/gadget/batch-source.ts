@@ -3,8 +3,9 @@ import { attachIter, type IterLink } from '../bpf/link/iter.ts';
 import type { BpfMap } from '../bpf/map/map.ts';
 import { FormatError } from '../error.ts';
 import { errnoName } from '../sys/errno.ts';
+import { possibleCpus } from '../sys/cpus.ts';
 import type { GadgetContract, IteratorDeclaration, MapIteratorDeclaration } from './contract.ts';
-import { valueOffset, type DataSource } from './data-source.ts';
+import { cpuOffset, valueOffset, type DataSource } from './data-source.ts';
 import { parseInterval } from './interval.ts';
 import type { EventRecord } from './record.ts';
 
@@ -31,6 +32,9 @@ export interface BatchSource {
 export interface FetchOptions {
   readonly intervalMs?: number;
   readonly fetchCount?: number;
+  /** Milliseconds and counts for single data sources, by their names: before those for all. */
+  readonly intervalsMs?: ReadonlyMap<string, number>;
+  readonly fetchCounts?: ReadonlyMap<string, number>;
 }
 
 /** Attaches an iterator's programs; null where none of them was loaded. Without an interval it is run once. */
@@ -84,7 +88,7 @@ export function openMapIterator(
   return {
     source,
     record: source.makeRecord(),
-    read: () => takeEntries(map, source.size),
+    read: () => (declaration.perCpu ? takeCpuEntries(map, source.size) : takeEntries(map, source.size)),
     intervalMs: intervalOf(source, options) ?? mapIntervalMs,
     remaining: countOf(source, options) ?? Number.POSITIVE_INFINITY,
     fetchOnStop: source.annotations.get('ebpf.map.flush-on-stop') === 'true',
@@ -106,6 +110,30 @@ function takeEntries(map: BpfMap, size: number): Uint8Array {
   return joined(parts);
 }
 
+/** Takes every entry out of a map with values for each CPU: a record for each CPU that has any, with its number behind. */
+function takeCpuEntries(map: BpfMap, size: number): Uint8Array {
+  const at = valueOffset(map.keySize);
+  const cpuAt = cpuOffset(at, map.valueSize);
+  const slot = Math.ceil(map.valueSize / 8) * 8;
+  const cpus = possibleCpus();
+  const parts: Uint8Array[] = [];
+  for (const { keys, values } of map.batch.lookupAndDelete(mapPiece)) {
+    for (const [i, key] of keys.entries()) {
+      for (const [index, cpu] of cpus.entries()) {
+        const value = (values[i] as Uint8Array).subarray(index * slot, index * slot + map.valueSize);
+        // The kernel zeroes the values of CPUs that have not set any.
+        if (value.every((byte) => byte === 0)) continue;
+        const part = new Uint8Array(size);
+        part.set(key);
+        part.set(value, at);
+        new DataView(part.buffer).setUint32(cpuAt, cpu, true);
+        parts.push(part);
+      }
+    }
+  }
+  return joined(parts);
+}
+
 function wholeRecords(bytes: Uint8Array, source: DataSource): Uint8Array {
   if (bytes.length % source.size === 0) return bytes;
   throw new FormatError({
@@ -122,12 +150,12 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
 /** 0 means once. */
 function intervalOf(source: DataSource, options: FetchOptions): number | null {
   const own = parseInterval(source.annotations.get('fetch-interval') ?? '');
-  return options.intervalMs ?? (own === null || own === 0 ? null : own);
+  return options.intervalsMs?.get(source.name) ?? options.intervalMs ?? (own === null || own === 0 ? null : own);
 }
 
 /** 0 means without end. */
 function countOf(source: DataSource, options: FetchOptions): number | null {
   const own = Number(source.annotations.get('fetch-count') ?? 0);
-  const count = options.fetchCount ?? (Number.isInteger(own) && own > 0 ? own : null);
+  const count = options.fetchCounts?.get(source.name) ?? options.fetchCount ?? (Number.isInteger(own) && own > 0 ? own : null);
   return count === 0 ? Number.POSITIVE_INFINITY : count;
 }

@@ -34,6 +34,8 @@ export interface MapIteratorDeclaration {
   readonly valueTypeId: number;
   /** The per-CPU map NAME_lost_samples, which counts what the map had no room for; null in objects that do not count. */
   readonly lostMap: string | null;
+  /** Whether every CPU has values of its own, and so a row of its own. */
+  readonly perCpu: boolean;
 }
 
 /** A variable that the user may set before loading: GADGET_PARAM. */
@@ -75,6 +77,10 @@ export const GADGET_NAMES = {
   socketsMap: 'gadget_sockets',
   heapMap: 'gadget_heap',
 } as const;
+
+const perCpuHashes: ReadonlySet<number> = new Set([BPF_MAP_TYPE.BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE.BPF_MAP_TYPE_LRU_PERCPU_HASH]);
+/** Maps that GADGET_MAPITER can empty. */
+const hashes: ReadonlySet<number> = new Set([BPF_MAP_TYPE.BPF_MAP_TYPE_HASH, BPF_MAP_TYPE.BPF_MAP_TYPE_LRU_HASH, ...perCpuHashes]);
 
 type Draft = {
   -readonly [K in keyof GadgetContract]: GadgetContract[K] extends readonly (infer T)[] ? T[] : GadgetContract[K];
@@ -195,7 +201,7 @@ function readMapIterator(spec: ObjectSpec, draft: Draft, rest: string, marker: s
   const [name, map] = parts;
   if (parts.length !== 2 || !name || !map) declarationError(spec, marker, 'GADGET_MAPITER(name, map)');
   const mapSpec = mapOf(spec, map, marker);
-  if (mapSpec.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_HASH && mapSpec.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_LRU_HASH) {
+  if (!hashes.has(mapSpec.type)) {
     throw new FormatError({
       code: 'E_GADGET_MAP',
       what: `map iterator ${printable(name)} needs a hash map`,
@@ -213,7 +219,14 @@ function readMapIterator(spec: ObjectSpec, draft: Draft, rest: string, marker: s
   }
   const lost = `${map}_lost_samples`;
   const lostMap = hasMap(spec, lost) ? lost : null;
-  draft.mapIterators.push({ name, map, keyTypeId: mapSpec.keyTypeId, valueTypeId: mapSpec.valueTypeId, lostMap });
+  draft.mapIterators.push({
+    name,
+    map,
+    keyTypeId: mapSpec.keyTypeId,
+    valueTypeId: mapSpec.valueTypeId,
+    lostMap,
+    perCpu: perCpuHashes.has(mapSpec.type),
+  });
 }
 
 function readParam(spec: ObjectSpec, draft: Draft, rest: string, marker: string): void {

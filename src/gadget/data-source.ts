@@ -29,6 +29,8 @@ export interface SourceParts {
   readonly typeId: number;
   /** Of a map iterator: the struct of the keys. */
   readonly keyTypeId?: number;
+  /** Of a map iterator: whether the map has values for each CPU. */
+  readonly perCpu?: boolean;
   readonly context: EventContext;
   /** Where kernel stacks are looked up once the gadget runs. */
   readonly stacks?: KernelStacks;
@@ -132,7 +134,8 @@ export function buildDataSource(parts: SourceParts): DataSource {
   }
   const keySize = parts.keyTypeId === undefined ? 0 : sizeOfType(btf, parts.keyTypeId);
   const valueAt = valueOffset(keySize);
-  const size = valueAt + sizeOfType(btf, typeId);
+  const cpuAt = cpuOffset(valueAt, sizeOfType(btf, typeId));
+  const size = parts.perCpu === true ? cpuAt + 8 : valueAt + sizeOfType(btf, typeId);
   const builder = new SourceBuilder(
     {
       btf,
@@ -148,6 +151,8 @@ export function buildDataSource(parts: SourceParts): DataSource {
   if (parts.keyTypeId !== undefined) flattenStruct(builder, parts.keyTypeId);
   for (const field of builder.fields) field.tag('role:key');
   flattenStruct(builder, typeId, valueAt);
+  if (parts.perCpu === true)
+    builder.add({ leaf: 'cpu', parent: null, slot: { shape: 'scalar', kind: 'uint32', offset: cpuAt }, tags: ['name:cpu'] });
   if (builder.fields.length === 0) throw new FormatError({ code: 'E_GADGET_EVENT', what: 'the struct of an event has no fields', where });
   addRest(builder);
   applySpecials(builder);
@@ -160,6 +165,11 @@ export function buildDataSource(parts: SourceParts): DataSource {
 /** Where the value starts in a record of a map iterator: after the key, aligned as any C type may want. */
 export function valueOffset(keySize: number): number {
   return Math.ceil(keySize / 16) * 16;
+}
+
+/** Where the number of the CPU is in a record of a map iterator whose map has values for each. */
+export function cpuOffset(valueAt: number, valueSize: number): number {
+  return Math.ceil((valueAt + valueSize) / 8) * 8;
 }
 
 /** The annotation `ebpf.rest.name` makes a field of what follows the struct, `ebpf.rest.len` names the field with its length. */

@@ -38,6 +38,7 @@ interface SourceTypes {
   readonly name: string;
   readonly typeId: number;
   readonly keyTypeId?: number;
+  readonly perCpu?: boolean;
 }
 
 /**
@@ -57,13 +58,14 @@ export function openGadget(parts: GadgetParts): Gadget {
   checkMetadata(spec, metadata, contract, notice);
   const stacks = new KernelStacks();
   const userStacks = new UserStacks();
-  const source = (kind: SourceKind, { name, typeId, keyTypeId }: SourceTypes): DataSource =>
+  const source = (kind: SourceKind, { name, typeId, keyTypeId, perCpu }: SourceTypes): DataSource =>
     buildDataSource({
       name,
       kind,
       btf: contract.btf,
       typeId,
       ...(keyTypeId === undefined ? {} : { keyTypeId }),
+      perCpu: perCpu === true,
       context: parts.context,
       stacks,
       userStacks,
@@ -81,7 +83,9 @@ export function openGadget(parts: GadgetParts): Gadget {
     sources: [
       ...contract.tracers.map((tracer) => source('tracer', tracer)),
       ...contract.iterators.map((iterator) => source('iterator', iterator)),
-      ...contract.mapIterators.map(({ name, keyTypeId, valueTypeId }) => source('mapiter', { name, typeId: valueTypeId, keyTypeId })),
+      ...contract.mapIterators.map(({ name, keyTypeId, valueTypeId, perCpu }) =>
+        source('mapiter', { name, typeId: valueTypeId, keyTypeId, perCpu }),
+      ),
     ],
   };
 }

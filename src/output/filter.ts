@@ -27,12 +27,22 @@ const decisions: Readonly<Record<Exclude<Operator, '~' | '!~'>, Decision>> = {
  * `>=`, `~` and `!~` (regular expressions); a comma means and, `\,` is a comma. Integers compare exactly at any size, text by its
  * characters' codes.
  *
+ * `sources` are all of the gadget's, where there are several: a filter then counts for those that have the field, and
+ * `SOURCE:FIELD OP VALUE` for one alone. Null where none of them counts for this source.
+ *
  * Throws UsageError `E_FILTER` for a filter that cannot be read or a value that does not fit the field, `E_FIELD` for an unknown field.
  */
-export function compileFilter(source: DataSource, text: string): Predicate {
-  const predicates = splitFilters(text).map((part) => compileOne(source, part));
+export function compileFilter(source: DataSource, text: string): Predicate;
+export function compileFilter(source: DataSource, text: string, sources: readonly DataSource[]): Predicate | null;
+export function compileFilter(source: DataSource, text: string, sources: readonly DataSource[] = [source]): Predicate | null {
+  const parts = splitFilters(text);
+  if (parts.length === 0) throw new UsageError({ code: 'E_FILTER', what: 'the filter is empty' });
+  const predicates = parts.flatMap((part) => {
+    const own = partFor(source, part, sources);
+    return own === null ? [] : [compileOne(source, own)];
+  });
   const [first, second] = predicates;
-  if (first === undefined) throw new UsageError({ code: 'E_FILTER', what: 'the filter is empty' });
+  if (first === undefined) return null;
   if (second === undefined) return first;
   return (record) => {
     for (let i = 0; i < predicates.length; i++) if (!(predicates[i] as Predicate)(record)) return false;
@@ -53,6 +63,25 @@ function splitFilters(text: string): string[] {
   }
   parts.push(part);
   return parts.filter((each) => each.trim() !== '');
+}
+
+/** A filter without the source's name that may be before it; null where it is for other sources. */
+function partFor(source: DataSource, part: string, sources: readonly DataSource[]): string | null {
+  const [, name = null, field = ''] = /^\s*(?:([^\s=!<>~:]+):)?([^\s=!<>~]+)/u.exec(part) ?? [];
+  if (name === null) {
+    const have = sources.filter((candidate) => candidate.find(field) !== null);
+    // Of a field that none has the message says what there is.
+    return have.length === 0 || have.includes(source) ? part : null;
+  }
+  if (!sources.some((candidate) => candidate.name === name)) {
+    const names = sources.map((candidate) => candidate.name);
+    throw new UsageError({
+      code: 'E_FIELD',
+      what: `the filter ${part.trim()} names no data source of this gadget: ${name}`,
+      next: `it has ${names.join(', ')}`,
+    });
+  }
+  return name === source.name ? part.slice(part.indexOf(':') + 1) : null;
 }
 
 function compileOne(source: DataSource, text: string): Predicate {

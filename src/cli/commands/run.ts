@@ -19,6 +19,7 @@ import { containerKeys, tellContainers } from '../../gadget/container-keys.ts';
 import { containerOptions, containerPart, hostRootOf, openContainers, scopeOf, selectsContainers } from '../container-options.ts';
 import { commonOptions, outputOption, type Command, type CommandContext } from '../command.ts';
 import { compileGadget } from '../compile.ts';
+import { fetchOptions } from '../fetch-options.ts';
 import { findGadget, type GadgetFiles } from '../gadget-files.ts';
 import { commandHelp } from '../help.ts';
 import { parseOptions, usage, type OptionSpec, type ParsedOptions } from '../options.ts';
@@ -38,8 +39,8 @@ const options: readonly OptionSpec[] = [
   },
   { name: 'sort', value: 'LIST', help: 'order of what iterators and maps give: a,-b' },
   { name: 'max-entries', value: 'N', help: 'how many of what iterators and maps give to show' },
-  { name: 'map-fetch-interval', value: 'S', help: 'seconds between reads of iterators and maps' },
-  { name: 'map-fetch-count', value: 'N', help: 'how often iterators and maps are read before it stops' },
+  { name: 'map-fetch-interval', value: 'T', help: 'time between reads of iterators and maps: 2, 500ms, or SOURCE:1s,...' },
+  { name: 'map-fetch-count', value: 'N', help: 'how often iterators and maps are read before it stops: 3, or SOURCE:3,...' },
   { name: 'timeout', short: 't', value: 'S', help: 'stop after S seconds' },
   { name: 'max-events', value: 'N', help: 'stop after N events' },
   { name: 'skip-unsupported', help: 'go on without programs that cannot be loaded or attached here' },
@@ -127,7 +128,7 @@ interface Following {
 function checkFlags(gadget: Gadget, given: ParsedOptions, own: readonly OptionSpec[]): void {
   gadget.params.apply(valuesOf(given, own));
   const rules = given.all('filter').join(',');
-  for (const source of gadget.sources) if (rules !== '') compileFilter(source, rules);
+  for (const source of gadget.sources) if (rules !== '') compileFilter(source, rules, gadget.sources);
   const output = { mode: 'none', sources: gadget.sources, target: process.stdout } as const;
   void new EventOutput({ ...output, fields: given.text('fields'), sort: given.text('sort') });
   given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
@@ -170,8 +171,6 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
   const mode = given.flag('json') ? 'json' : (given.choice('output', OUTPUT_MODES) ?? 'columns');
   const seconds = given.seconds('timeout');
   const maxEvents = given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
-  const interval = given.seconds('map-fetch-interval');
-  const fetchCount = given.integer('map-fetch-count', { min: 1, max: Number.MAX_SAFE_INTEGER });
   const rules = given.all('filter').join(',');
   const run = new GadgetRun(gadget, {
     kernel,
@@ -182,8 +181,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     ...(rules === '' ? {} : { filter: (source) => compileFilter(source, rules) }),
     ...(seconds === null ? {} : { timeoutMs: seconds * 1000 }),
     ...(maxEvents === null ? {} : { maxEvents }),
-    ...(interval === null ? {} : { intervalMs: interval * 1000 }),
-    ...(fetchCount === null ? {} : { fetchCount }),
+    ...fetchOptions(given, gadget.sources),
   });
   const output = new EventOutput({
     mode,

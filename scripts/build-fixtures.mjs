@@ -79,8 +79,18 @@ const table = [
 
 /** Of programs. The width of registers that a probe names is told by its argument's size. */
 const programFlags = [
-  ...['-O2', '-Wall', '-Werror', '-Wno-asm-operand-widths', '-ffreestanding', '-fno-stack-protector', '-fno-asynchronous-unwind-tables'],
-  ...['-fno-pie', '-static', '-nostdlib', '-fuse-ld=lld', '-Wl,--build-id=none'],
+  '-O2',
+  '-Wall',
+  '-Werror',
+  '-Wno-asm-operand-widths',
+  '-ffreestanding',
+  '-fno-stack-protector',
+  '-fno-asynchronous-unwind-tables',
+  '-fno-pie',
+  '-static',
+  '-nostdlib',
+  '-fuse-ld=lld',
+  '-Wl,--build-id=none',
 ];
 
 /** Paths in BTF and symbol names must not tell where the tree lies. */

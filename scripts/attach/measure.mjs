@@ -1,5 +1,5 @@
 // Loads, attaches and fires one program for each section name and tells what came of it, as JSON on stdout:
-//   node scripts/attach/measure.mjs [PART]     PART: only section names with this in them
+//   node scripts/attach/measure.mjs [PART]     PART[,PART]: only section names with one of these in them
 // Needs root. What it makes (a network namespace of this thread, a cgroup) is gone when it ends.
 import { readFileSync, writeFileSync, mkdirSync, rmdirSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
@@ -345,7 +345,7 @@ try {
   triggers.call('unshare', CLONE_NEWNET);
   triggers.up('lo');
   for (const [pattern] of sectionRows) {
-    if (!pattern.includes(part)) continue;
+    if (!part.split(',').some((one) => pattern.includes(one))) continue;
     const row = await measure(pattern);
     process.stderr.write(
       `${row.fired ? 'fired   ' : row.attached ? 'attached' : row.loaded ? 'loaded  ' : '-       '} ${pattern}${row.why === undefined ? '' : `: ${row.why}`}\n`,

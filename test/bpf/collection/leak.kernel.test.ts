@@ -14,6 +14,7 @@ import { RawbpfError } from '../../../src/error.ts';
 import { type Fault, FaultInjector } from '../../../src/sys/fault-injector.ts';
 import type { ErrnoName } from '../../../src/sys/errno.ts';
 import { Sys } from '../../../src/sys/sys.ts';
+import { slowness } from '../../support/patience.ts';
 import { openRuntime } from '../runtime.ts';
 
 const arch = hostArch();
@@ -87,7 +88,7 @@ async function nothingStays(before: readonly string[]): Promise<string[]> {
   }
 }
 
-t.test('a load that fails at call N leaves nothing, for every N', { timeout: 110_000 }, async (t) => {
+t.test('a load that fails at call N leaves nothing, for every N', { timeout: 110_000 * slowness }, async (t) => {
   const few = { programs: ['tail_target', 'through_tail_call', 'sum', 'on_tp_btf'] };
   const before = objectsOfOurs();
   // The first load reads what is read once (BTF, features of this process), and counts the calls.

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { existsSync, readFileSync } from 'node:fs';
-import { gunzipSync } from 'node:zlib';
+import { readFileSync } from 'node:fs';
+import { kernelConfigText } from '../../support/kernel-config.ts';
 import { Kernel } from '../../../src/bpf/kernel/kernel.ts';
 import { type KernelFeature, probes } from '../../../src/bpf/kernel/features.ts';
 import type { TraceEvent } from '../../../src/bpf/kernel/trace.ts';
@@ -75,9 +75,7 @@ t.test('symbols, configuration and types of the running kernel', async (t) => {
     .find((text) => / [tT] bpf_prog_load$/.test(text)) as string;
   t.equal(kernel.kallsyms().address('bpf_prog_load'), BigInt(`0x${line.split(' ')[0]}`));
   t.equal(kernel.target().kernelSymbol('no_such_symbol_at_all'), null);
-  const config = existsSync('/proc/config.gz')
-    ? gunzipSync(readFileSync('/proc/config.gz')).toString()
-    : readFileSync(`/boot/config-${kernel.release}`, 'utf8');
+  const config = kernelConfigText();
   for (const name of ['CONFIG_HZ', 'CONFIG_BPF_SYSCALL', 'CONFIG_CC_VERSION_TEXT', 'CONFIG_NO_SUCH_OPTION']) {
     t.equal(kernel.target().kconfig(name), new RegExp(`^${name}=(.*)$`, 'm').exec(config)?.[1] ?? null, name);
   }

@@ -29,6 +29,8 @@ import { throwsErrno } from '../throws-errno.ts';
 const kernel = new Kernel();
 const spec = openRuntime(kernel);
 const pid = process.pid;
+/** Links to perf events tell what event since Linux 6.6. */
+const tellsEvents = kernel.version >= 0x60600;
 
 /** Loads the fixture for this process alone, runs `use`, lets go of everything. */
 async function withFixture(use: (collection: Collection) => unknown, options: LoadOptions = {}, on = kernel): Promise<void> {
@@ -53,8 +55,9 @@ t.test('tracepoint: fires, is what bpftool shows, stops when closed', async (t) 
     for (let i = 0; i < 5; i++) callGetpgid();
     t.equal(collection.variable('seen').get(), 5n);
     t.match(collection.map('by_pid').typed.get(pid), { count: 5n, last: 3, comm: /^node/ });
-    t.match(shown(link), { type: 'perf_event', prog_id: program.info().id });
-    t.match(link.info(), { typeName: 'BPF_LINK_TYPE_PERF_EVENT', programId: program.info().id, details: { tp_name: 'sys_enter_getpgid' } });
+    if (kernel.has('perf_link')) t.match(shown(link), { type: 'perf_event', prog_id: program.info().id });
+    if (kernel.has('perf_link')) t.match(link.info(), { typeName: 'BPF_LINK_TYPE_PERF_EVENT', programId: program.info().id });
+    if (tellsEvents) t.match(link.info(), { details: { tp_name: 'sys_enter_getpgid' } });
     link.close();
     link.close();
     callGetpgid();
@@ -139,6 +142,8 @@ t.test('iterator: every task, again and again', async (t) => {
     t.ok(link.text().includes(`${pid} ${pid}\n`), 'a second run');
     t.match(shown(link), { type: 'iter', target_name: 'task' });
     link.close();
+    // Iterators over the tasks of one process came with Linux 6.1.
+    if (kernel.version < 0x60100) return;
     const one = attachIter(collection.program('dump_task'), 'task', { pid });
     t.ok(
       one
@@ -175,8 +180,8 @@ t.test('uprobe', async (t) => {
     const link = attachUprobe(program, 'libc.so.6:getppid', { pid });
     for (let i = 0; i < 7; i++) t.ok(process.ppid > 0);
     t.equal(collection.variable('seen').get(), 7n);
-    t.match(shown(link), { type: 'perf_event' });
-    t.match(link.info()?.details['file_name'], /libc\.so\.6$/);
+    if (kernel.has('perf_link')) t.match(shown(link), { type: 'perf_event' });
+    if (tellsEvents) t.match(link.info()?.details['file_name'], /libc\.so\.6$/);
     link.close();
     t.ok(process.ppid > 0);
     t.equal(collection.variable('seen').get(), 7n);

@@ -33,7 +33,7 @@ const root = findMount('cgroup2');
 interface Place {
   readonly target: QueryTarget;
   readonly type: keyof typeof BPF_ATTACH_TYPE;
-  attach(program: BpfProgram, options?: Parameters<typeof attachTcx>[2]): BpfLink;
+  readonly attach: (program: BpfProgram, options?: Parameters<typeof attachTcx>[2]) => BpfLink;
 }
 
 /** Puts three links in an order, one at an expected revision, and asks the kernel. */

@@ -134,8 +134,10 @@ t.test('a killed owner: everything it left is listed as dead, and swept', { skip
   t.ok(left.every(({ alive }) => alive === true));
   child.kill('SIGKILL');
   await once(child, 'close');
+  // Probes are everybody's: another rawbpf that starts now may take this one away before us.
+  const apart = (list: readonly Unlinked[]) => kinds(list.filter(({ kind }) => kind !== 'probe'));
   const dead = of(child.pid);
-  t.same(kinds(dead), kinds(left), 'nothing went by itself');
+  t.same(apart(dead), apart(left), 'nothing went by itself');
   t.ok(dead.every(({ alive }) => alive === false));
   const inGroup = () => queryAttached(kernel, { cgroup }, 'BPF_CGROUP_INET_SOCK_CREATE').programs.length;
   t.equal(inGroup(), 1);
@@ -147,7 +149,7 @@ t.test('a killed owner: everything it left is listed as dead, and swept', { skip
   t.match(shown.stdout, new RegExp(`tc +lo ingress +\\d+ +on_tc +${child.pid} +dead`));
   const swept = spawnSync(process.execPath, [cli, 'links', '--sweep', '-o', 'json'], { encoding: 'utf8' });
   const told = JSON.parse(swept.stdout) as { swept: Unlinked[]; unlinked: Unlinked[]; links: { programName: string }[] };
-  t.same(kinds(told.swept.filter(({ owner }) => owner.pid === child.pid)), kinds(left));
+  t.same(apart(told.swept.filter(({ owner }) => owner.pid === child.pid)), apart(left));
   t.match(swept.stderr, new RegExp(`took away xdp lo of process ${child.pid}, which is dead`));
 
   t.same(of(child.pid), []);

@@ -1,5 +1,6 @@
 import type { Kernel } from '../bpf/index.ts';
 import { ContainerCollection, ContainerFilter, ContainerPart, type ContainerScope } from '../enrich/containers/index.ts';
+import type { Cluster } from '../enrich/kubernetes/index.ts';
 import type { RuntimeSockets } from '../enrich/runtimes/index.ts';
 import { usage, type OptionSpec, type ParsedOptions } from './options.ts';
 
@@ -78,19 +79,22 @@ export function hostRootOf(given: ParsedOptions): string | null {
   return root.replace(/\/+$/, '') || null;
 }
 
-/** The containers of this machine, with their first names. */
+/** The containers of this machine, with their first names; `cluster` knows more of pods. */
 export async function openContainers(
   given: ParsedOptions,
   kernel: Kernel,
   notice: (message: string) => void,
+  cluster: Cluster | null = null,
 ): Promise<ContainerCollection> {
   // Clients of runtimes are loaded where they are used.
   const { machineNames } = await import('../enrich/runtimes/index.ts');
+  const { ClusterNames } = await import('../enrich/kubernetes/index.ts');
   const hostRoot = hostRootOf(given);
   const node = process.env['NODE_NAME'];
+  const names = machineNames({ sockets: socketsOf(given), onNotice: notice, ...(hostRoot === null ? {} : { hostRoot }) });
   const containers = ContainerCollection.open({
     kernel,
-    names: machineNames({ sockets: socketsOf(given), onNotice: notice, ...(hostRoot === null ? {} : { hostRoot }) }),
+    names: cluster === null ? names : new ClusterNames(names, cluster),
     onNotice: notice,
     ...(hostRoot === null ? {} : { hostRoot }),
     ...(node === undefined ? {} : { node }),

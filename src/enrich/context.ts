@@ -1,6 +1,6 @@
 import type { Btf } from '../btf/btf.ts';
 import type { BtfEnum } from '../btf/types.ts';
-import type { ContainerNames, EventContext } from '../gadget/context.ts';
+import type { ContainerNames, EndpointNames, EventContext } from '../gadget/context.ts';
 import type { Sys } from '../sys/sys.ts';
 import { WallClock } from './time.ts';
 import { UserNames } from './users.ts';
@@ -15,6 +15,8 @@ export interface HostContextOptions {
   readonly hostRoot?: string;
   /** Told what is not as it should be: a clock that may be off. */
   readonly notice?: (message: string) => void;
+  /** Names of addresses, such as a {@link Cluster}; without it endpoints have no `k8s` fields. */
+  readonly endpoints?: EndpointNames;
 }
 
 /** What events' fields need to know, from the machine this process runs on: its clock, users and kernel. */
@@ -31,6 +33,7 @@ export function hostContext(sys: Sys, options: HostContextOptions = {}): EventCo
     ids: new UserNames(options.hostRoot === undefined ? {} : { root: options.hostRoot }),
     ...(options.containers === undefined ? {} : { containers: options.containers }),
     kernelEnum: (name) => findEnum(options.vmlinuxBtf?.() ?? null, name),
+    ...(options.endpoints === undefined ? {} : { endpoints: options.endpoints }),
   };
 }
 

@@ -1,5 +1,6 @@
 import { Kernel, type BufferChoice } from '../bpf/kernel/kernel.ts';
 import type { ObjectSpec } from '../bpf/object/spec.ts';
+import type { EndpointNames } from '../gadget/context.ts';
 import { openGadget, type Gadget } from '../gadget/gadget.ts';
 import type { GadgetMetadata } from '../gadget/metadata.ts';
 import type { ParamValue } from '../gadget/params.ts';
@@ -20,6 +21,8 @@ export interface RunGadgetOptions extends Omit<RunOptions, 'params' | 'notice'>,
   /** Which way events take; a given `kernel` has its own answer. */
   readonly buffer?: BufferChoice;
   readonly onNotice?: (message: string) => void;
+  /** Names of addresses, such as a started {@link Cluster}, which stays the caller's to close. */
+  readonly endpoints?: EndpointNames;
 }
 
 /** Events of a running gadget, as `for await` takes them. */
@@ -52,7 +55,11 @@ export function runGadget(options: RunGadgetOptions): GadgetEvents {
   if (!pidsAreHosts()) notice(foreignPidsNotice);
   const gadget = openGadget({
     object: options.object,
-    context: hostContext(kernel.sys, { vmlinuxBtf: () => kernel.vmlinuxBtf(), notice }),
+    context: hostContext(kernel.sys, {
+      vmlinuxBtf: () => kernel.vmlinuxBtf(),
+      notice,
+      ...(options.endpoints === undefined ? {} : { endpoints: options.endpoints }),
+    }),
     notice,
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.metadata === undefined ? {} : { metadata: options.metadata }),

@@ -1,4 +1,13 @@
-export type { BootClock, ContainerFields, ContainerNames, EpochTime, EventContext, IdNames } from './context.ts';
+export type {
+  BootClock,
+  ContainerFields,
+  ContainerNames,
+  EndpointName,
+  EndpointNames,
+  EpochTime,
+  EventContext,
+  IdNames,
+} from './context.ts';
 export {
   discoverGadget,
   GADGET_NAMES,

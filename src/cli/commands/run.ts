@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Kernel, sweepUnlinked } from '../../bpf/index.ts';
 import { openObject } from '../../bpf/object/index.ts';
-import { foreignPidsNotice, hostContext, noContainers, pidsAreHosts, UserNames } from '../../enrich/index.ts';
+import { foreignPidsNotice, hostContext, noContainers, pidsAreHosts, UserNames, type Cluster } from '../../enrich/index.ts';
 import {
   describeParam,
   GadgetRun,
@@ -17,6 +17,7 @@ import type { ContainerCollection } from '../../enrich/containers/index.ts';
 import { RawbpfError } from '../../error.ts';
 import { containerKeys, tellContainers } from '../../gadget/container-keys.ts';
 import { containerOptions, containerPart, hostRootOf, openContainers, scopeOf, selectsContainers } from '../container-options.ts';
+import { clusterOf, clusterOptions, hasEndpoints, startCluster } from '../cluster.ts';
 import { commonOptions, outputOption, type Command, type CommandContext } from '../command.ts';
 import { compileGadget } from '../compile.ts';
 import { fetchOptions } from '../fetch-options.ts';
@@ -45,6 +46,7 @@ const options: readonly OptionSpec[] = [
   { name: 'max-events', value: 'N', help: 'stop after N events' },
   { name: 'skip-unsupported', help: 'go on without programs that cannot be loaded or attached here' },
   { name: 'buffer', value: 'KIND', help: 'auto, ringbuf or perf (default auto: asks the kernel)' },
+  ...clusterOptions,
   { name: 'verbose', short: 'v', help: 'tell on stderr what is attached' },
   ...containerOptions,
 ];
@@ -85,7 +87,12 @@ async function runGadgetCommand(
   const metadata = files.metadata === null ? noMetadata : parseMetadata(readFileSync(files.metadata, 'utf8'), files.metadata);
   // What the machine answers is asked for below: help needs no privilege.
   const kernel = new Kernel({ onNotice: (each) => notice(each.message), buffer: bufferOf(before, after) });
-  const machine = hostContext(kernel.sys, { vmlinuxBtf: () => kernel.vmlinuxBtf(), notice });
+  const cluster = clusterOf([...before, ...after], notice);
+  const machine = hostContext(kernel.sys, {
+    vmlinuxBtf: () => kernel.vmlinuxBtf(),
+    notice,
+    ...(cluster === null ? {} : { endpoints: cluster }),
+  });
   const open = (context: EventContext): Gadget => openGadget({ object: spec, name: files.name, metadata, context });
   const plain = openGadget({ object: spec, name: files.name, metadata, context: { ...machine, containers: noContainers }, notice });
   const own = paramOptions(plain);
@@ -99,7 +106,9 @@ async function runGadgetCommand(
     // What a run that was killed has left attached.
     sweepUnlinked(kernel);
     checkFlags(plain, given, own);
-    const containers = await containersFor(plain, given, kernel, notice);
+    const showsContainers = wantsContainers(plain, given);
+    if (cluster !== null && (showsContainers || hasEndpoints(plain))) await startCluster(cluster, notice);
+    const containers = showsContainers ? await containersFor(given, kernel, cluster, notice) : null;
     try {
       const hostRoot = hostRootOf(given);
       const ids = hostRoot === null ? {} : { ids: new UserNames({ root: hostRoot }) };
@@ -109,6 +118,7 @@ async function runGadgetCommand(
       containers?.close();
     }
   } finally {
+    cluster?.close();
     kernel.close();
   }
 }
@@ -142,24 +152,27 @@ function valuesOf(given: ParsedOptions, own: readonly OptionSpec[]): ReadonlyMap
   return new Map(own.flatMap((param) => (given.has(param.name) ? [[param.name, given.text(param.name) ?? ''] as const] : [])));
 }
 
-/** The containers that the gadget's events happen in; null where events do not tell, or nobody wants to know. */
+/** Whether anything is to be known of containers: events tell theirs, or some are asked for. */
+function wantsContainers(gadget: Gadget, given: ParsedOptions): boolean {
+  if (given.flag('no-containers')) {
+    if (selectsContainers(given)) throw usage('--no-containers goes with no other container flag');
+    return false;
+  }
+  return selectsContainers(given) || gadget.sources.some((source) => tellContainers(containerKeys(source.fields)));
+}
+
+/** The containers that the gadget's events happen in; null where they cannot be known and need not be. */
 async function containersFor(
-  gadget: Gadget,
   given: ParsedOptions,
   kernel: Kernel,
+  cluster: Cluster | null,
   notice: (message: string) => void,
 ): Promise<ContainerCollection | null> {
-  const wanted = selectsContainers(given);
-  if (given.flag('no-containers')) {
-    if (wanted) throw usage('--no-containers goes with no other container flag');
-    return null;
-  }
-  if (!wanted && !gadget.sources.some((source) => tellContainers(containerKeys(source.fields)))) return null;
   try {
-    return await openContainers(given, kernel, notice);
+    return await openContainers(given, kernel, notice, cluster);
   } catch (error) {
     // Names are a gift; a selection is a promise.
-    if (wanted || !(error instanceof RawbpfError)) throw error;
+    if (selectsContainers(given) || !(error instanceof RawbpfError)) throw error;
     notice(`containers are not shown: ${error.message}`);
     return null;
   }

@@ -7,7 +7,7 @@ const { FUNC, VAR, DATASEC, DECL_TAG } = BTF_KIND;
 /** Longer names than this are not in the index: no name that a kernel accepts has more than 512 bytes. */
 const maxIndexed = 4096;
 const underscore = 0x5f;
-const fnvOffset = 0x811c9dc5;
+const fnvOffset = 0x811c9dc5 | 0;
 const fnvPrime = 0x01000193;
 
 /**
@@ -31,42 +31,47 @@ export function nameSpaceOf(kind: number): NameSpace {
 }
 
 /**
- * A hash table over the names of one BTF's own types (or functions, variables and sections), in typed arrays: buckets lead to the first type, each type to
+ * A hash table over the names of one BTF's own types (or functions, variables and sections), in typed arrays: buckets lead to the first name, each name to
  * the next of its bucket. The few types whose name has a flavour also stand in a list, for CO-RE, which looks past flavours.
  */
 export class NameIndex {
   readonly #btf: Btf;
-  /** One more than the index of the bucket's first type; 0 is none. Its length is a power of two. */
-  readonly #heads: Uint32Array;
-  readonly #next: Uint32Array;
-  /** Indices, ascending. */
-  readonly #flavoured: Uint32Array;
+  readonly #filed: FiledNames;
 
   constructor(btf: Btf, starts: Uint32Array, space: NameSpace) {
     this.#btf = btf;
-    this.#heads = new Uint32Array(2 ** Math.ceil(Math.log2(Math.max(starts.length / 4, 1))));
-    this.#next = new Uint32Array(starts.length);
     const wanted = Uint8Array.from({ length: 128 }, (_, kind) => Number(nameSpaceOf(kind) === space));
-    this.#flavoured = fileNames(btf, starts, wanted, this.#heads, this.#next);
+    const words = typeWords(btf);
+    const list = new Uint32Array(starts.length + 1);
+    // Names of a split BTF may be its base's.
+    const places: StringPlace[] = [];
+    for (let owner: Btf | null = btf; owner !== null; owner = owner.base) places.push(placeOf(owner));
+    let count = 0;
+    const ends = places.map((place) => (count = collectNamed(words, starts, wanted, place, list, count)));
+    this.#filed = newFiled(list.slice(0, count));
+    for (const [i, place] of places.entries()) fileNames(words, starts, place, ends[i - 1] ?? 0, ends[i] as number, this.#filed);
   }
 
   /** Ids of this very name, ascending. */
   exact(name: Uint8Array): number[] {
     const ids: number[] = [];
     if (name.length > maxIndexed) return ids;
-    const heads = this.#heads;
-    for (let slot = heads[hashBytes(name) & (heads.length - 1)] as number; slot !== 0; slot = this.#next[slot - 1] as number) {
-      const bytes = this.#nameOf(slot - 1);
-      if (bytes.length === name.length && startsWith(bytes, name)) ids.push(this.#btf.firstId + slot - 1);
+    const { heads, next, list } = this.#filed;
+    for (let entry = heads[hashBytes(name) & (heads.length - 1)] as number; entry !== 0; entry = next[entry - 1] as number) {
+      const index = list[entry - 1] as number;
+      const bytes = this.#nameOf(index);
+      if (bytes.length === name.length && startsWith(bytes, name)) ids.push(this.#btf.firstId + index);
     }
-    return ids;
+    return ids.length < 2 ? ids : ids.toSorted((a, b) => a - b);
   }
 
   /** Ids of this name with or without a flavour, ascending. */
   essential(name: Uint8Array): number[] {
     const ids = essentialNameLength(name) === name.length ? this.exact(name) : [];
     const plain = ids.length;
-    for (const index of this.#flavoured) {
+    const { flavoured, flavouredCount } = this.#filed;
+    for (let i = 0; i < flavouredCount; i++) {
+      const index = flavoured[i] as number;
       const bytes = this.#nameOf(index);
       if (bytes.length > name.length && startsWith(bytes, name) && essentialNameLength(bytes) === name.length)
         ids.push(this.#btf.firstId + index);
@@ -79,57 +84,93 @@ export class NameIndex {
   }
 }
 
-/**
- * Files all names of the wanted kinds; gives the indices of those with a flavour. It is entered once in most processes, and
- * the engine compiles it while it runs, trusting what it has seen: a branch taken for the first time late would throw that away.
- */
-function fileNames(btf: Btf, starts: Uint32Array, wanted: Uint8Array, heads: Uint32Array, next: Uint32Array): Uint32Array {
-  const words = typeWords(btf);
-  const mask = heads.length - 1;
-  const { firstString, stringsEnd } = btf;
-  const ownStart = btf.header.stringsAt - firstString;
-  // Grows at its end, backwards as the walk goes.
-  const flavoured = new Uint32Array(starts.length + 1);
-  let first = starts.length;
-  // Backwards, so that chains run from low ids to high.
-  for (let index = starts.length - 1; index >= 0; index--) {
+/** Where the strings of one BTF lie: `offset` is what the first of them has in types. */
+interface StringPlace {
+  readonly bytes: Uint8Array;
+  readonly at: number;
+  readonly offset: number;
+  /** One more than the offset of the last. */
+  readonly end: number;
+}
+
+interface FiledNames {
+  /** Indices of types that have a name. */
+  readonly list: Uint32Array;
+  /** One more than the place in `list` of the bucket's first name; 0 is none. Its length is a power of two. */
+  readonly heads: Uint32Array;
+  readonly next: Uint32Array;
+  /** Indices of types whose name has three underscores; room for one more than there can be. */
+  readonly flavoured: Uint32Array;
+  flavouredCount: number;
+}
+
+function newFiled(list: Uint32Array): FiledNames {
+  const buckets = 2 ** Math.ceil(Math.log2(list.length + 1));
+  return {
+    list,
+    heads: new Uint32Array(buckets),
+    next: new Uint32Array(list.length),
+    flavoured: new Uint32Array(buckets),
+    flavouredCount: 0,
+  };
+}
+
+function placeOf(btf: Btf): StringPlace {
+  return { bytes: btf.bytes, at: btf.header.stringsAt, offset: btf.firstString, end: btf.stringsEnd };
+}
+
+// The two loops below run once in most processes. The engine compiles each while it runs, trusting what it has seen: a branch
+// taken for the first time late would throw that away. So they are short and have no rare branches.
+
+/** Appends the indices of types of the wanted kinds whose name lies in a place; returns the new count. */
+function collectNamed(
+  words: Int32Array,
+  starts: Uint32Array,
+  wanted: Uint8Array,
+  place: StringPlace,
+  list: Uint32Array,
+  countBefore: number,
+): number {
+  const { offset, end } = place;
+  const first = Math.max(offset, 1);
+  const { length } = starts;
+  let count = countBefore;
+  for (let index = 0; index < length; index++) {
     const at = starts[index] as number;
-    if (wanted[((words[at + 1] as number) >>> 24) & 0x7f] === 0) continue;
-    const nameOffset = words[at] as number;
-    let { bytes } = btf;
-    let from = ownStart + nameOffset;
-    // Names of a split BTF may be its base's. The words are signed.
-    if (nameOffset < firstString || nameOffset >= stringsEnd) {
-      const place = stringPlace(btf, nameOffset >>> 0);
-      if (place === null) continue;
-      ({ bytes, from } = place);
-    }
+    const name = words[at] as number;
+    list[count] = index;
+    count += name >= first && name < end ? (wanted[((words[at + 1] as number) >>> 24) & 0x7f] as number) : 0;
+  }
+  return count;
+}
+
+/** Files the names of `list` from `from` to `to`, all of one place. */
+function fileNames(words: Int32Array, starts: Uint32Array, place: StringPlace, from: number, to: number, filed: FiledNames): void {
+  const { list, heads, next, flavoured } = filed;
+  const { bytes } = place;
+  const base = place.at - place.offset;
+  const mask = heads.length - 1;
+  let flavouredCount = filed.flavouredCount;
+  for (let entry = to - 1; entry >= from; entry--) {
+    const index = list[entry] as number;
+    let at = base + (words[starts[index] as number] as number);
+    const limit = at + maxIndexed + 1;
     let hash = fnvOffset;
     let underscores = 0;
     let most = 0;
-    let end = from;
-    const limit = from + maxIndexed;
-    for (let byte = bytes[end] as number; byte !== 0 && end <= limit; byte = bytes[++end] as number) {
+    for (let byte = bytes[at] as number; byte !== 0 && at < limit; byte = bytes[++at] as number) {
       hash = Math.imul(hash ^ byte, fnvPrime);
       underscores = byte === underscore ? underscores + 1 : 0;
       most = underscores > most ? underscores : most;
     }
-    if (end === from || end > limit) continue;
-    flavoured[first] = index;
-    first -= most > 2 ? 1 : 0;
+    if (at === limit) continue;
+    flavoured[flavouredCount] = index;
+    flavouredCount += most > 2 ? 1 : 0;
     const bucket = (hash ^ (hash >>> 15)) & mask;
-    next[index] = heads[bucket] as number;
-    heads[bucket] = index + 1;
+    next[entry] = heads[bucket] as number;
+    heads[bucket] = entry + 1;
   }
-  return flavoured.slice(first + 1);
-}
-
-/** Where a string of a base lies; null where there is none at this offset. */
-function stringPlace(btf: Btf, nameOffset: number): { readonly bytes: Uint8Array; readonly from: number } | null {
-  let owner = btf;
-  while (owner.base !== null && nameOffset < owner.firstString) owner = owner.base;
-  if (nameOffset >= owner.stringsEnd) return null;
-  return { bytes: owner.bytes, from: owner.header.stringsAt + nameOffset - owner.firstString };
+  filed.flavouredCount = flavouredCount;
 }
 
 /** FNV-1a, its high bits mixed into the low ones, which alone spread badly. */

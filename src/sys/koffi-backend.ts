@@ -1,4 +1,7 @@
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
 import { UnsupportedError } from '../error.ts';
 import type { Address, FfiBackend, SysArg, Watch } from './backend.ts';
@@ -89,9 +92,34 @@ class KoffiWatch implements Watch {
   }
 }
 
+/**
+ * The addon inside koffi's platform package, where npm usually puts it, without koffi's own JavaScript: that looks for it in
+ * more places, and costs 8 ms of every start. Null where it is not there, or is not for this C library.
+ */
+function loadAddon(): Koffi | null {
+  if (process.platform !== 'linux' || existsSync(`/lib/ld-musl-${process.arch === 'x64' ? 'x86_64' : 'aarch64'}.so.1`)) return null;
+  const inside = path.join('node_modules', '@koromix', `koffi-linux-${process.arch}`, `linux_${process.arch}`, 'koffi.node');
+  let folder = path.dirname(fileURLToPath(import.meta.url));
+  for (let above = path.dirname(folder); above !== folder; above = path.dirname(folder)) {
+    folder = above;
+    const file = path.join(folder, inside);
+    if (!existsSync(file)) continue;
+    const addon: { exports: Partial<Koffi> } = { exports: {} };
+    try {
+      process.dlopen(addon, file);
+    } catch {
+      return null;
+    }
+    const { load, address, view, errno } = addon.exports;
+    const usable = [load, address, view, errno].every((part) => typeof part === 'function');
+    return usable ? (addon.exports as Koffi) : null;
+  }
+  return null;
+}
+
 function loadKoffi(): Koffi {
   try {
-    return createRequire(import.meta.url)('koffi') as Koffi;
+    return loadAddon() ?? (createRequire(import.meta.url)('koffi') as Koffi);
   } catch (cause) {
     throw new UnsupportedError({
       code: 'E_FFI_UNAVAILABLE',

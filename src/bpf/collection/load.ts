@@ -101,6 +101,7 @@ function linkAll(kernel: Kernel, session: LinkSession, options: LoadOptions): { 
     const result = session.link(spec);
     if (result.ok) {
       linked.push(result.program);
+      if (!kernel.traced) continue;
       for (const relocation of result.program.coreRelocations) kernel.trace({ step: 'relocation', program: spec.name, relocation });
     } else if (canSkip(kernel, spec, options, result.error)) {
       skipped.push({ spec, error: result.error });

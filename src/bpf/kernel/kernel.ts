@@ -180,6 +180,11 @@ export class Kernel {
     this.trace({ step: 'notice', notice });
   }
 
+  /** Whether anybody listens to the steps of loading: some are costly to tell. */
+  get traced(): boolean {
+    return this.#options.trace !== undefined;
+  }
+
   trace(event: TraceEvent): void {
     this.#options.trace?.(event);
   }

@@ -7,7 +7,7 @@
 
 #include <bpf/bpf_helpers.h>
 
-/** The number of the highest bit that is set; 0 for 0 as for 1. */
+/** The number of the highest bit that is set; 0 for 0 as for 1. Five steps of a few instructions. */
 static __always_inline u64 gadget_log2(u32 v)
 {
 	u64 bit = 0;
@@ -23,10 +23,10 @@ static __always_inline u64 gadget_log2(u32 v)
 	return bit;
 }
 
-/** gadget_log2() by its usual name; a macro, since the compiler has ideas of its own about a function log2. */
+/** gadget_log2() by its usual name; a macro, since the compiler has ideas of its own about a function log2. Costs the same. */
 #define log2(v) gadget_log2(v)
 
-/** The slot of a value in a histogram of powers of two: 0 for 0, and n + 1 for values from 2^n to 2^(n+1) - 1; at most 64. */
+/** The slot of a value in a histogram of powers of two: 0 for 0, and n + 1 for values from 2^n to 2^(n+1) - 1; at most 64. Costs a gadget_log2(). */
 static __always_inline u64 get_slot_idx(u64 v)
 {
 	u32 high = v >> 32;

@@ -6,7 +6,7 @@
 // removes the other half, so neither way costs anything at run time.
 //
 // Every event that could not be sent is counted here, with atomic additions to counters that are never set back. The
-// records that perf reports as lost are among them: do not add the two.
+// records that perf reports as lost are among them: do not add the two. Kernel: 5.4.
 
 #ifndef GADGET_BUFFER_H
 #define GADGET_BUFFER_H

@@ -14,7 +14,7 @@
 #define __GADGET_EP_AF_INET 2
 #define __GADGET_EP_AF_INET6 10
 
-/** Sets an address of 16 bytes; an IPv4 address within IPv6 (::ffff:1.2.3.4) becomes plain IPv4, as it is in packets. */
+/** Sets an address of 16 bytes; an IPv4 address within IPv6 (::ffff:1.2.3.4) becomes plain IPv4, as it is in packets. Three comparisons. */
 static __always_inline void gadget_endpoint_set_v6(struct gadget_l4endpoint_t *endpoint, const __u32 address[4])
 {
 	if (!address[0] && !address[1] && address[2] == bpf_htonl(0xffff)) {

@@ -187,7 +187,7 @@ static __always_inline long gadget_read_path(char *dst, __u32 size, const struct
 	return -1;
 }
 
-/** Adds the path of a file to the strings of an event, see gadget_string_add_kernel() of strings.h. */
+/** Adds the path of a file to the strings of an event, see gadget_string_add_kernel() of strings.h. Costs what gadget_read_path() costs. */
 static __always_inline gadget_string gadget_string_add_path(void *event, __u32 *used, __u64 limit,
 							    const struct path *path)
 {

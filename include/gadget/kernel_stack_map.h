@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause
 //
-// Stacks of the kernel. Needs vmlinux.h.
+// Stacks of the kernel. Needs vmlinux.h. Kernel: 5.4.
 
 #ifndef GADGET_KERNEL_STACK_MAP_H
 #define GADGET_KERNEL_STACK_MAP_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause
 //
-// What gadgets use of libbpf's <bpf/bpf_tracing.h> and libbpf 1.1 (Debian 12) does not have yet. Empty with later ones.
+// What gadgets use of libbpf's <bpf/bpf_tracing.h> and libbpf 1.1 (Debian 12) does not have yet. Empty with later ones. Kernel: any.
 
 #ifndef GADGET_LIBBPF_COMPAT_H
 #define GADGET_LIBBPF_COMPAT_H
@@ -8,7 +8,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-/** As BPF_KPROBE and BPF_KRETPROBE, for functions of user space (libbpf 1.2). */
+/** As BPF_KPROBE and BPF_KRETPROBE, for functions of user space (libbpf 1.2). Costs nothing. */
 #ifndef BPF_UPROBE
 #define BPF_UPROBE(name, args...) BPF_KPROBE(name, ##args)
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause
 //
-// Keeps events of containers that nobody asked for out of the buffer.
+// Keeps events of containers that nobody asked for out of the buffer. Kernel: 5.4.
 
 #ifndef GADGET_MNTNS_FILTER_H
 #define GADGET_MNTNS_FILTER_H

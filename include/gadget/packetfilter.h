@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause
 //
-// Lets the user give a filter for packets, in the language of tcpdump.
+// Lets the user give a filter for packets, in the language of tcpdump. Kernel: 5.4.
 
 #ifndef GADGET_PACKETFILTER_H
 #define GADGET_PACKETFILTER_H
@@ -27,7 +27,7 @@
  * @name that of GADGET_PF(), left out if it was left out there
  * @skb the program's context
  * @data the first byte of the packet
- * @data_end the byte after its last
+ * @data_end the byte after its last; costs the call of GADGET_PF()
  */
 #define gadget_pf_matches(...) __GADGET_PF_SELECT(__VA_ARGS__, __GADGET_PF_4, __GADGET_PF_3, , )(__VA_ARGS__)
 

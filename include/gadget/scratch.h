@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause
 //
-// Memory for values that are too large for the 512 bytes of a BPF stack.
+// Memory for values that are too large for the 512 bytes of a BPF stack. Kernel: 5.3 (bounded loops).
 
 #ifndef GADGET_SCRATCH_H
 #define GADGET_SCRATCH_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause
 //
-// Finds the process that a packet or a socket belongs to. User space keeps the map up to date.
+// Finds the process that a packet or a socket belongs to. User space keeps the map up to date. Kernel: 5.4.
 //
 // Include <vmlinux.h> or <linux/types.h> first, and define one of these before including this file:
 //   GADGET_TYPE_NETWORKING  for programs of sections socket... and classifier/...: gadget_socket_lookup(skb)
@@ -161,7 +161,7 @@ gadget_socket_lookup_with_direction(const struct __sk_buff *skb, __u8 is_ingress
 
 /**
  * What is known about the socket of a packet, or NULL; the direction is the packet's own type.
- * Not for classifiers, where a packet that is only passed on counts as one for this host.
+ * Not for classifiers, where a packet that is only passed on counts as one for this host. Costs what the other one costs.
  */
 static __always_inline struct gadget_socket_value *gadget_socket_lookup(const struct __sk_buff *skb)
 {
@@ -194,7 +194,7 @@ static __always_inline struct gadget_socket_value *gadget_socket_lookup(const st
 }
 #endif
 
-/** Fills *p with the owner of a socket, as gadget_process_populate() does with the current task; NULL leaves it as it is. */
+/** Fills *p with the owner of a socket, as gadget_process_populate() does with the current task; NULL leaves it as it is. Nine reads. */
 static __always_inline void gadget_process_populate_from_socket(const struct gadget_socket_value *skb_val,
 								struct gadget_process *p)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause
 //
 // Strings of any length in an event: after its last member, one behind the other. Members of type gadget_string say
-// where. The event is put together in memory of GADGET_SCRATCH() and sent with gadget_output_buf().
+// where. The event is put together in memory of GADGET_SCRATCH() and sent with gadget_output_buf(). Kernel: 5.5.
 //
 //   struct event { gadget_string file; ...; char data[8192]; };
 //   work->used = offsetof(struct event, data);
@@ -43,7 +43,7 @@ static __always_inline gadget_string __gadget_string_added(__u32 *used, long n)
 }
 
 /**
- * Adds a string of kernel memory to an event.
+ * Adds a string of kernel memory to an event; 0 where it is left out or cannot be read. Costs one copy of the string.
  *
  * @event where the event starts
  * @used how many bytes of it are in use; in memory of a map, not on the stack, or the verifier takes very long
@@ -59,7 +59,7 @@ static __always_inline gadget_string gadget_string_add_kernel(void *event, __u32
 	return __gadget_string_added(used, bpf_probe_read_kernel_str(place, GADGET_STRING_MAX, from));
 }
 
-/** Adds a string of the current task's memory to an event, see gadget_string_add_kernel(). */
+/** Adds a string of the current task's memory to an event, see gadget_string_add_kernel(). Costs one copy of the string. */
 static __always_inline gadget_string gadget_string_add_user(void *event, __u32 *used, __u64 limit, const void *from)
 {
 	char *place = __gadget_string_place(event, used, limit);
@@ -70,7 +70,7 @@ static __always_inline gadget_string gadget_string_add_user(void *event, __u32 *
 }
 
 /**
- * Adds "directory/name" to an event, see gadget_string_add_kernel().
+ * Adds "directory/name" to an event, see gadget_string_add_kernel(). Costs one copy of each of the two.
  *
  * @directory a string of this event
  * @name in memory of the current task if `is_user`, else of the kernel

@@ -170,7 +170,7 @@ static __always_inline void __gadget_fill_user_stack(void *ctx, struct gadget_us
 	}
 }
 
-/** Fills *ustack in programs of kprobes, kretprobes, uprobes and uretprobes, see gadget_get_user_stack(). */
+/** Fills *ustack in programs of kprobes, kretprobes, uprobes and uretprobes, at the cost of gadget_get_user_stack(). */
 static __always_inline void gadget_get_user_stack_from_kprobe(void *ctx, struct gadget_user_stack *ustack)
 {
 	__gadget_fill_user_stack(ctx, ustack);
@@ -180,7 +180,7 @@ static __always_inline void gadget_get_user_stack_from_kprobe(void *ctx, struct 
 	}
 }
 
-/** Fills *ustack in programs of perf events, see gadget_get_user_stack(). */
+/** Fills *ustack in programs of perf events, at the cost of gadget_get_user_stack(). */
 static __always_inline void gadget_get_user_stack_from_perf_event(void *ctx, struct gadget_user_stack *ustack)
 {
 	__gadget_fill_user_stack(ctx, ustack);
@@ -191,7 +191,7 @@ static __always_inline void gadget_get_user_stack_from_perf_event(void *ctx, str
 }
 
 /**
- * Fills *ustack in programs of tracepoints, see gadget_get_user_stack().
+ * Fills *ustack in programs of tracepoints, at the cost of gadget_get_user_stack().
  * The OpenTelemetry profiler has no program for these: with --collect-otel-stack the gadget is refused by the verifier.
  */
 static __always_inline void gadget_get_user_stack_from_tracepoint(void *ctx, struct gadget_user_stack *ustack)

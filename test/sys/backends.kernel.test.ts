@@ -215,6 +215,7 @@ void t.test('without koffi the error says what to do', async (test) => {
   const code = `
     const Module = require('node:module');
     const resolve = Module._resolveFilename;
+    process.dlopen = () => { throw new Error('no such addon'); };
     Module._resolveFilename = function (request, ...rest) {
       if (request === 'koffi') throw new Error('Cannot find the native Koffi module');
       return resolve.call(this, request, ...rest);

@@ -103,7 +103,8 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       if (event.type !== 'names') return;
       this.#naming?.remember(event.id, event.names);
       const record = this.#byId.get(event.id);
-      if (record !== undefined) this.#name(record, event.names);
+      // One that is being asked for gets the answer, which says more.
+      if (record !== undefined && !record.naming) this.#name(record, event.names);
     });
     this.#every(sweepMs, () => this.#sweep());
     this.ready = this.#firstNames();
@@ -390,12 +391,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   #askName(record: ContainerRecord): void {
     const naming = this.#naming;
     if (naming === null) return;
-    const early = record.hasId ? naming.early(record.id) : null;
-    if (early !== null) {
-      this.#name(record, early);
-      return;
-    }
-    if (this.#options.names?.present !== true) return;
+    if (!naming.hopeful) return;
     record.naming = true;
     naming.ask({
       get query() {

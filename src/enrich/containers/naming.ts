@@ -2,6 +2,8 @@ import type { NameQuery, NameSource, RuntimeNames } from './names.ts';
 
 /** Milliseconds between questions about one container that nobody knows yet: a runtime may learn of it after the kernel. */
 const waits = [20, 50, 100, 200, 400, 800];
+/** Of those, when the runtimes do not answer any more. */
+const absentRounds = 3;
 /** Questions at a time: a burst of containers would make each answer late. */
 const atOnce = 16;
 /** Names told before the kernel showed their container. */
@@ -25,6 +27,7 @@ export class Naming {
   readonly #early = new Map<string, RuntimeNames>();
   #asking = 0;
   #closed = false;
+  #present = false;
 
   constructor(source: NameSource) {
     this.#source = source;
@@ -40,6 +43,17 @@ export class Naming {
 
   early(id: string): RuntimeNames | null {
     return this.#early.get(id) ?? null;
+  }
+
+  /** Whether anything has ever answered here. */
+  get #wasPresent(): boolean {
+    this.#present ||= this.#source.present;
+    return this.#present;
+  }
+
+  /** False where nobody has anything to say: nothing is to be waited for. */
+  get hopeful(): boolean {
+    return this.#wasPresent;
   }
 
   ask(one: Nameless): void {
@@ -69,12 +83,14 @@ export class Naming {
 
   async #ask(one: Nameless, round: number): Promise<void> {
     const { query } = one;
-    const known = query.id === '' ? null : this.early(query.id);
-    const names = known ?? (this.#source.present ? await this.#source.lookup(query) : null);
+    const answer = this.#source.present ? await this.#source.lookup(query) : null;
+    // What was said unasked is less, but it is there while a runtime is too busy to answer.
+    const names = answer ?? (query.id === '' ? null : this.early(query.id));
     if (this.#closed || !one.wanted) return;
     if (names !== null) return one.named(names);
     const wait = waits[round];
-    if (wait === undefined || !this.#source.present) return one.unnamed();
+    // One that does not answer may still tell what it told everybody; one that never was there tells nothing.
+    if (wait === undefined || !this.#wasPresent || (!this.#source.present && round >= absentRounds)) return one.unnamed();
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       this.#queue.push({ one, round: round + 1 });

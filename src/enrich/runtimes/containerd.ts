@@ -101,6 +101,13 @@ export class ContainerdSource extends SocketSource {
       case '/tasks/start':
         void this.#tellTask(namespace, id, event.number(2), listener);
         return;
+      case '/containers/create':
+        // Names of pods and of docker's containers are elsewhere; of others this is what is left of one that is gone at once.
+        if (namespace !== 'k8s.io' && namespace !== 'moby') {
+          const names = { ...emptyNames, containerId: id, runtimeName: 'containerd', containerName: id, containerImageName: event.text(2) };
+          listener({ type: 'names', id, names });
+        }
+        return;
       case '/containers/update':
         void this.#tellTask(namespace, id, null, listener);
         return;

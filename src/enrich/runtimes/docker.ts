@@ -46,7 +46,12 @@ export class DockerSource extends SocketSource {
         const id = text(at(line, 'Actor', 'ID'));
         if (id === '') return;
         if (text(member(line, 'Action')) === 'destroy') listener({ type: 'removed', id });
-        else void this.tell(id, listener);
+        else {
+          // While docker starts a container it answers no question about it: what the event says is there at once.
+          const names = namesOfEvent(id, texts(at(line, 'Actor', 'Attributes')));
+          if (names.containerName !== '') listener({ type: 'names', id, names });
+          void this.tell(id, listener);
+        }
       },
       signal,
       opened,
@@ -104,6 +109,21 @@ export class DockerSource extends SocketSource {
   async #askMaybe(path: string): Promise<Json> {
     return await orNull(this.#ask(path));
   }
+}
+
+/** What an event says of its container: the attributes are its labels, and its name and image among them. */
+function namesOfEvent(id: string, attributes: ReadonlyMap<string, string>): RuntimeNames {
+  const labels = new Map([...attributes].filter(([key]) => key !== 'name' && key !== 'image'));
+  return {
+    ...emptyNames,
+    containerId: id,
+    runtimeName: 'docker',
+    containerName: attributes.get('name') ?? '',
+    containerImageName: attributes.get('image') ?? '',
+    k8s: podOfLabels(labels, labels, null),
+    labels,
+    sandbox: labels.get('io.kubernetes.docker.type') === 'podsandbox',
+  };
 }
 
 /** The answer; null for HTTP's 404: the server knows no such thing. */

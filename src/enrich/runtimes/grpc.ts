@@ -1,5 +1,6 @@
 import http2 from 'node:http2';
 import net from 'node:net';
+import { patiently } from './patience.ts';
 import { RuntimeApiError } from './error.ts';
 
 /** Statuses of gRPC that are told apart here (https://grpc.io/docs/guides/status-codes). */
@@ -24,7 +25,13 @@ export class GrpcClient {
   /** Calls `/package.Service/Method` with one message; its one answer. */
   async call(method: string, request: Uint8Array, metadata: Readonly<Record<string, string>> = {}): Promise<Uint8Array> {
     let answer: Uint8Array | null = null;
-    await this.#request(method, request, metadata, (message) => (answer = message), AbortSignal.timeout(this.#timeoutMs), true);
+    const late = new AbortController();
+    const callOff = patiently(this.#timeoutMs, () => late.abort());
+    try {
+      await this.#request(method, request, metadata, (message) => (answer = message), late.signal, true);
+    } finally {
+      callOff();
+    }
     if (answer === null) throw new RuntimeApiError(`${method} of ${this.socket} failed`, 'there was no answer');
     return answer;
   }

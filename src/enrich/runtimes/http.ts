@@ -1,4 +1,5 @@
 import http from 'node:http';
+import { patiently } from './patience.ts';
 import { RuntimeApiError } from './error.ts';
 import { parseJson, type Json } from '../json.ts';
 
@@ -71,11 +72,11 @@ export class UnixHttp {
       const fail = (why: string, more: { readonly status?: number; readonly timedOut?: boolean; readonly cause?: unknown } = {}): void => {
         if (ended) return;
         ended = true;
-        clearTimeout(timer);
+        callOff();
         request.destroy();
         reject(new RuntimeApiError(`GET ${path} of ${this.socket} failed`, why, more));
       };
-      const timer = setTimeout(() => fail(`no whole answer in ${timeoutMs} ms`, { timedOut: true }), timeoutMs);
+      const callOff = patiently(timeoutMs, () => fail(`no whole answer in ${timeoutMs} ms`, { timedOut: true }));
       const request = http.get({ socketPath: this.socket, path, agent: this.#agent });
       request.on('error', (error) => fail(error.message, { cause: error }));
       request.on('response', (response) => {
@@ -96,7 +97,7 @@ export class UnixHttp {
           }
           if (ended) return;
           ended = true;
-          clearTimeout(timer);
+          callOff();
           resolve(Buffer.concat(parts).toString('utf8'));
         });
       });

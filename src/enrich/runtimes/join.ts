@@ -43,8 +43,10 @@ class JoinedSources implements NameSource {
   onEvent(listener: (event: NameEvent) => void): void {
     for (const [rank, source] of this.#sources.entries()) {
       source.onEvent?.((event) => {
-        if (event.type === 'removed') listener(event);
-        else void this.#complete(rank, event.id, event.names).then((names) => listener({ type: 'names', id: event.id, names }));
+        // At once, for somebody may wait for it; and again when all that can be known is.
+        listener(event);
+        if (event.type === 'names')
+          void this.#complete(rank, event.id, event.names).then((names) => listener({ type: 'names', id: event.id, names }));
       });
     }
   }

@@ -5,6 +5,7 @@ import { Kernel } from '../../bpf/kernel/kernel.ts';
 import type { ContainerFields, ContainerNames, EpochTime } from '../../gadget/context.ts';
 import { formatEpoch } from '../../gadget/special/epoch.ts';
 import { WallClock } from '../time.ts';
+import { mergeNames } from '../runtimes/join.ts';
 import { Changes } from './changes.ts';
 import type { Container, ContainerChange, ContainerNetns, ContainerSet } from './container.ts';
 import { commonFields } from './fields.ts';
@@ -410,7 +411,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
 
   #name(record: ContainerRecord, names: NonNullable<ContainerRecord['names']>): void {
     record.naming = false;
-    record.setNames(names);
+    record.setNames(record.names === null ? names : mergeNames(names, record.names));
     if (record.hasId) this.#byId.set(record.id, record);
     if (names.k8s !== null) this.#kubernetes = true;
     this.#version++;

@@ -1,3 +1,4 @@
+import { mergeNames } from '../runtimes/join.ts';
 import type { NameQuery, NameSource, RuntimeNames } from './names.ts';
 
 /** Milliseconds between questions about one container that nobody knows yet: a runtime may learn of it after the kernel. */
@@ -35,8 +36,9 @@ export class Naming {
 
   /** What a runtime said before anybody asked. */
   remember(id: string, names: RuntimeNames): void {
+    const before = this.#early.get(id);
     this.#early.delete(id);
-    this.#early.set(id, names);
+    this.#early.set(id, before === undefined ? names : mergeNames(names, before));
     const [oldest] = this.#early.keys();
     if (this.#early.size > maxEarly && oldest !== undefined) this.#early.delete(oldest);
   }
@@ -85,12 +87,19 @@ export class Naming {
     const { query } = one;
     const answer = this.#source.present ? await this.#source.lookup(query) : null;
     // What was said unasked is less, but it is there while a runtime is too busy to answer.
-    const names = answer ?? (query.id === '' ? null : this.early(query.id));
+    const early = query.id === '' ? null : this.early(query.id);
+    const names = answer !== null && early !== null ? mergeNames(answer, early) : (answer ?? early);
     if (this.#closed || !one.wanted) return;
-    if (names !== null) return one.named(names);
+    // The runtime below knows a process, not what it is called.
+    const isWhole = names !== null && (names.containerName !== '' || names.sandbox);
+    if (isWhole) return one.named(names);
     const wait = waits[round];
     // One that does not answer may still tell what it told everybody; one that never was there tells nothing.
-    if (wait === undefined || !this.#wasPresent || (!this.#source.present && round >= absentRounds)) return one.unnamed();
+    if (wait === undefined || !this.#wasPresent || (!this.#source.present && round >= absentRounds)) {
+      if (names === null) one.unnamed();
+      else one.named(names);
+      return;
+    }
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       this.#queue.push({ one, round: round + 1 });

@@ -68,7 +68,7 @@ function mergeMaybe(first: RuntimeNames | null, second: RuntimeNames | null): Ru
 }
 
 /** Both are of one container; the first one's word counts where both say something. */
-function mergeNames(first: RuntimeNames, second: RuntimeNames): RuntimeNames {
+export function mergeNames(first: RuntimeNames, second: RuntimeNames): RuntimeNames {
   return {
     containerId: first.containerId,
     runtimeName: first.runtimeName || second.runtimeName,

@@ -13,6 +13,7 @@ const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['types', async () => (await import('./commands/types.ts')).typesCommand],
   ['features', async () => (await import('./commands/features.ts')).featuresCommand],
   ['list', async () => (await import('./commands/list.ts')).listCommand],
+  ['list-containers', async () => (await import('./commands/list-containers.ts')).listContainersCommand],
   ['check', async () => (await import('./commands/check.ts')).checkCommand],
   ['inspect', async () => (await import('./commands/inspect.ts')).inspectCommand],
   ['btf', async () => (await import('./commands/btf.ts')).btfCommand],

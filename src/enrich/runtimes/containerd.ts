@@ -150,7 +150,8 @@ export class ContainerdSource extends SocketSource {
       containerImageName: image,
       containerImageDigest: await this.#digest(namespace, image),
       k8s,
-      labels,
+      // docker keeps its containers' labels to itself, and notes of its own here.
+      labels: namespace === 'moby' ? new Map() : labels,
       sandbox,
     };
   }

@@ -50,4 +50,22 @@ static __always_inline __u64 gadget_regs_result(void *ctx)
 	return gadget_arch_is_x86() ? BPF_CORE_READ(x86, ax) : BPF_CORE_READ(arm64, regs[0]);
 }
 
+/**
+ * Where the stack is. When a function returns it is where it was when the function was called, on x86-64 8 bytes higher: there
+ * the return address is gone. One read.
+ */
+static __always_inline __u64 gadget_regs_sp(void *ctx)
+{
+	struct pt_regs___gadget_x86_more *x86 = ctx;
+	struct pt_regs___gadget_arm64_more *arm64 = ctx;
+
+	return gadget_arch_is_x86() ? BPF_CORE_READ(x86, sp) : BPF_CORE_READ(arm64, sp);
+}
+
+/** In programs of uretprobes: where the stack was when the function was called. One read. */
+static __always_inline __u64 gadget_regs_sp_at_call(void *ctx)
+{
+	return gadget_regs_sp(ctx) - (gadget_arch_is_x86() ? 8 : 0);
+}
+
 #endif

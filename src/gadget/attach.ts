@@ -7,6 +7,7 @@ import { RawbpfError, UnsupportedError } from '../error.ts';
 import { Alternatives } from './alternatives.ts';
 import { printable } from '../bytes/printable.ts';
 import type { Gadget } from './gadget.ts';
+import { LibraryProbes, libraryTarget } from './library-probes.ts';
 import { attachProfiler, programMetadata } from './profiler.ts';
 
 /** What gadget.yaml says instead of a target to leave a program alone. */
@@ -18,6 +19,8 @@ export interface AttachPlan {
   /** Programs that are not attached here: those of iterators. */
   readonly except: ReadonlySet<string>;
   readonly notice: (message: string) => void;
+  /** The process whose libraries uprobes are for; null for those of the machine. */
+  readonly pid?: number | null;
 }
 
 /**
@@ -29,6 +32,7 @@ export interface AttachPlan {
 export function attachPrograms(gadget: Gadget, collection: Collection, plan: AttachPlan): number {
   let attached = 0;
   const alternatives = new Alternatives(gadget);
+  const libraries = new LibraryProbes(plan.pid ?? null);
   for (const { spec, error } of collection.skipped) alternatives.refuse(spec.name, error);
   for (const program of collection.programs.values()) {
     if (plan.except.has(program.name) || program.spec?.autoattach === false) continue;
@@ -39,6 +43,14 @@ export function attachPrograms(gadget: Gadget, collection: Collection, plan: Att
     try {
       if (program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_SK_SKB || program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_SK_MSG) {
         attached += attachToSocketMaps(gadget, collection, program, plan);
+          continue;
+        }
+      const inLibrary = program.spec?.section?.attach === 'uprobe' ? libraryTarget(target ?? program.spec.attachTo ?? '') : null;
+      if (inLibrary !== null) {
+        const links = libraries.attach(program, inLibrary.library, inLibrary.name);
+        for (const link of links) collection.addLink(link);
+        if (links.length > 0) alternatives.choose(program.name);
+        attached += links.length;
         continue;
       }
       const isProfiler = program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_PERF_EVENT;
@@ -61,6 +73,7 @@ export function attachPrograms(gadget: Gadget, collection: Collection, plan: Att
       plan.notice(`program ${program.name} was not attached: ${error.message}`);
     }
   }
+  libraries.check(plan.skipUnsupported, plan.notice);
   alternatives.check(plan.skipUnsupported, plan.notice);
   return attached;
 }

@@ -12,6 +12,7 @@ import { openIterator, openMapIterator, type BatchSource, type FetchOptions } fr
 import type { DataSource } from './data-source.ts';
 import type { Gadget } from './gadget.ts';
 import { specToLoad } from './load-spec.ts';
+import { selfVariables } from './self.ts';
 import { LossCounter, type LossPlace } from './loss-counter.ts';
 import type { ParamValue } from './params.ts';
 import { kernelStackMap } from './kernel-stacks.ts';
@@ -210,7 +211,7 @@ export class GadgetRun {
     this.#collection = loadCollection(this.#kernel, specToLoad(gadget, this.#kernel, valueSizes), {
       mapSizes: Object.assign({}, ...loads.map((load) => load.mapSizes ?? {})) as Readonly<Record<string, number>>,
       replaceMaps: Object.assign({}, ...loads.map((load) => load.maps ?? {})) as Readonly<Record<string, BpfMap>>,
-      variables: Object.assign({}, ...loads.map((load) => load.variables ?? {})) as Readonly<Record<string, unknown>>,
+      variables: Object.assign(selfVariables(gadget), ...loads.map((load) => load.variables ?? {})) as Readonly<Record<string, unknown>>,
       extraBtfs: loads.flatMap((load) => load.targetBtfs ?? []),
       tracerMaps: gadget.contract.bufferMaps,
       skipUnsupported: this.#options.skipUnsupported === true,
@@ -329,6 +330,7 @@ export class GadgetRun {
       skipUnsupported: skipUnsupported === true,
       except: new Set([...iterated, ...this.#ofParts]),
       notice: (message) => this.#notice(message),
+      pid: Number(this.#options.params?.get('pid') ?? 0) || null,
     });
     for (const part of this.#options.parts ?? []) attached += part.attach?.(collection, (link) => collection.addLink(link)) ?? 0;
     this.#openBatches(collection);

@@ -34,7 +34,7 @@ export function resolveBinary(name: string): string {
   });
 }
 
-function libraryFolders(): string[] {
+export function libraryFolders(): string[] {
   const triplet = architectureFolder[process.arch] ?? '';
   const usual = ['/usr/lib64', '/usr/lib', `/usr/lib/${triplet}`, `/lib/${triplet}`, '/lib64', '/lib', '/usr/local/lib'];
   return [...(process.env['LD_LIBRARY_PATH'] ?? '').split(':'), ...usual];

@@ -1,0 +1,36 @@
+import { readFileSync } from 'node:fs';
+import { STT } from '../../elf/constants.ts';
+import { parseElf } from '../../elf/file.ts';
+import { fileOffsetOf } from '../../elf/segment.ts';
+
+/** Offsets of functions in ELF files; each file is read once, however many functions are asked for. */
+export class FunctionOffsets {
+  readonly #files = new Map<string, ReadonlyMap<string, number>>();
+
+  /** Where a function begins in a file; null where the file has none of this name. Throws FormatError where it is no ELF file. */
+  find(path: string, name: string): number | null {
+    let functions = this.#files.get(path);
+    if (functions === undefined) {
+      functions = functionsOf(path);
+      this.#files.set(path, functions);
+    }
+    return functions.get(name) ?? null;
+  }
+}
+
+function functionsOf(path: string): ReadonlyMap<string, number> {
+  const elf = parseElf(readFileSync(path));
+  const functions = new Map<string, number>();
+  for (const symbols of [elf.dynamicSymbols, elf.symbols]) {
+    for (const { type, name, value, sectionIndex } of symbols) {
+      // STT_GNU_IFUNC would be the function that chooses, not the one that is called.
+      if (type !== STT.FUNC || value === 0n || sectionIndex === 0) continue;
+      // `name@@VERSION` is what programs get that are linked today, `name@VERSION` what older ones got.
+      const [plain = '', ...version] = name.split('@');
+      if (functions.has(plain) && version.length < 2) continue;
+      const offset = fileOffsetOf(elf, value);
+      if (offset !== null) functions.set(plain, offset);
+    }
+  }
+  return functions;
+}

@@ -43,8 +43,8 @@ export function attachPrograms(gadget: Gadget, collection: Collection, plan: Att
     try {
       if (program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_SK_SKB || program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_SK_MSG) {
         attached += attachToSocketMaps(gadget, collection, program, plan);
-          continue;
-        }
+        continue;
+      }
       const inLibrary = program.spec?.section?.attach === 'uprobe' ? libraryTarget(target ?? program.spec.attachTo ?? '') : null;
       if (inLibrary !== null) {
         const links = libraries.attach(program, inLibrary.library, inLibrary.name);

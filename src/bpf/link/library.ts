@@ -41,26 +41,44 @@ export function findLibraries(library: string, root = ''): readonly string[] {
 export function librariesOfProcess(library: string, pid: number): readonly string[] {
   const loaded = distinctFiles(
     mappedFiles(pid)
-      .filter((file) => isLibraryNamed(path.posix.basename(file), library))
-      .map((file) => `/proc/${pid}/root${file}`),
+      .filter(({ file }) => isLibraryNamed(path.posix.basename(file), library))
+      .map((mapped) => wayTo(pid, mapped)),
   );
   return loaded.length > 0 ? loaded : distinctFiles([...findLibraries(library, `/proc/${pid}/root`), `/proc/${pid}/exe`]);
 }
 
-/** The files that a process has mapped, as it sees their paths. */
-function mappedFiles(pid: number): readonly string[] {
+/** A file that a process has mapped. */
+interface MappedFile {
+  readonly file: string;
+  readonly range: string;
+  readonly inode: number;
+}
+
+/** The files that a process has mapped, each once. */
+function mappedFiles(pid: number): readonly MappedFile[] {
   let maps: string;
   try {
     maps = readFileSync(`/proc/${pid}/maps`, 'utf8');
   } catch (cause) {
     throw new UsageError({ code: 'E_PROCESS', what: 'there is no such process, or it may not be looked at', where: { pid }, cause });
   }
-  const files = new Set<string>();
+  const files = new Map<string, MappedFile>();
   for (const line of maps.split('\n')) {
-    const at = line.indexOf('/');
-    if (at >= 0) files.add(line.slice(at));
+    // proc_pid_maps(5): range, permissions, offset, device, inode, path.
+    const [, range = '', inode = '', named = ''] = /^(\S+) \S+ \S+ \S+ (\d+) +(\/.*)$/.exec(line) ?? [];
+    const file = named.replace(/ \(deleted\)$/, '');
+    if (file !== '' && !files.has(file)) files.set(file, { file, range, inode: Number(inode) });
   }
-  return [...files];
+  return [...files.values()];
+}
+
+/**
+ * How to open a mapped file: by its path in the process's root, or, where a chroot within this mount namespace makes the kernel
+ * tell it so, by its path here. Where neither is that file any more (it was replaced, as updates do), through the mapping.
+ */
+function wayTo(pid: number, { file, range, inode }: MappedFile): string {
+  const ways = [`/proc/${pid}/root${file}`, file];
+  return ways.find((way) => statSync(way, { throwIfNoEntry: false })?.ino === inode) ?? `/proc/${pid}/map_files/${range}`;
 }
 
 function ldCache(root: string): ReturnType<typeof parseLdCache> {

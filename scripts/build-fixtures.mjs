@@ -56,6 +56,7 @@ const table = [
     target: 'bpf',
     flags: ['-D__TARGET_ARCH_x86', '-Wno-missing-declarations'],
   },
+  { output: 'fixtures/attach/stream.bpf.o', source: 'fixtures/src/stream.bpf.c', target: 'bpf', flags: [] },
   { output: 'fixtures/usdt/usdt_index.bpf.o', source: 'fixtures/src/usdt_index.bpf.c', target: 'bpf', flags: [] },
   // Programs with USDT probes, for two architectures, without a C library.
   ...[

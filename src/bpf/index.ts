@@ -48,6 +48,7 @@ export { listUsdtProbes, type UsdtTarget } from './link/usdt/probes.ts';
 export { attachUsdt, type UsdtOptions } from './link/usdt/usdt.ts';
 export { listPrograms, openPinnedProgram, openProgramByFd, openProgramById } from './program/open.ts';
 export { enableStats } from './program/stats.ts';
+export { readProgramStream, type ProgramStream } from './program/stream.ts';
 export { attachIter, IterLink, type IterOptions } from './link/iter.ts';
 export { Attachment } from './link/attachment.ts';
 export { KernelLink, LinkGroup, type BpfLink, type LinkKind } from './link/link.ts';

@@ -54,8 +54,8 @@ export function attachXdp(program: BpfProgram, device: Device, options: XdpOptio
     if (error.errnoName !== 'EINVAL' || options.via === 'link') throw error;
     try {
       return attachNetlink(program, device, ifindex, flags);
-    } catch {
-      throw error;
+    } catch (second) {
+      throw second instanceof SyscallError && (second.errnoName === 'EBUSY' || second.errnoName === 'EEXIST') ? second : error;
     }
   }
 }

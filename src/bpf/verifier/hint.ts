@@ -56,6 +56,10 @@ const rules: readonly HintRule[] = [
     hint: 'this helper does not exist in this kernel or is not allowed in this program type; some only exist for GPL-compatible programs',
   },
   {
+    pattern: /BPF_STX uses reserved fields/,
+    hint: 'this kernel has no atomic operations that give the old value (Linux 5.12): do not use the result of __sync_fetch_and_add()',
+  },
+  {
     pattern: /calling kernel function \S+ is not allowed|kernel function .* not allowed/,
     hint: 'this kernel function is not open to this program type',
   },

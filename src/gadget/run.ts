@@ -11,6 +11,7 @@ import { attachPrograms } from './attach.ts';
 import { openIterator, openMapIterator, type BatchSource, type FetchOptions } from './batch-source.ts';
 import type { DataSource } from './data-source.ts';
 import type { Gadget } from './gadget.ts';
+import { pinsOf } from './pins.ts';
 import { specToLoad } from './load-spec.ts';
 import { selfVariables } from './self.ts';
 import { LossCounter, type LossPlace } from './loss-counter.ts';
@@ -214,6 +215,7 @@ export class GadgetRun {
       variables: Object.assign(selfVariables(gadget), ...loads.map((load) => load.variables ?? {})) as Readonly<Record<string, unknown>>,
       extraBtfs: loads.flatMap((load) => load.targetBtfs ?? []),
       tracerMaps: gadget.contract.bufferMaps,
+      ...pinsOf(gadget.spec, (message) => this.#notice(message)),
       skipUnsupported: this.#options.skipUnsupported === true,
       optional: (program) => isAlternative(gadget, program),
     });

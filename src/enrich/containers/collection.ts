@@ -529,7 +529,9 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   async #firstNames(): Promise<void> {
     const { names } = this.#options;
     if (names === undefined || names === null) return;
-    const timeout = new Promise<void>((resolve) => this.#after(readyMs, resolve));
+    // Who waits for this may have nothing else that keeps the process alive.
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, readyMs)));
     const named = (async () => {
       for (const each of await names.list()) {
         if (each.k8s !== null) this.#kubernetes = true;
@@ -542,6 +544,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       while (!this.#closed && [...this.#live.values()].some(({ naming }) => naming)) await pause(20);
     })();
     await Promise.race([named, timeout]);
+    clearTimeout(timer);
     if (!names.present && !this.#closed) this.#notice('no container runtime answers here: containers have ids, and no names');
   }
 
@@ -573,5 +576,5 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
 }
 
 function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

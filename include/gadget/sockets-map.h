@@ -43,6 +43,25 @@ struct {
 	__type(value, struct gadget_socket_value);
 } gadget_sockets SEC(".maps");
 
+/** By what sockets are told apart that share a port. All bytes count, the padding too: start from zero. */
+struct gadget_socket_flow_key {
+	struct gadget_socket_key socket;
+	/** The remote port, in host byte order; 0, like the remote address, for a socket that takes packets from anyone. */
+	__u16 rport;
+	__u16 pad;
+	/** In network byte order; of IPv4 the first alone. */
+	__u32 laddr[4];
+	__u32 raddr[4];
+};
+
+/** Asked only where gadget_sockets has no single answer. User space puts a map of its own here; elsewhere it is empty. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct gadget_socket_flow_key);
+	__type(value, struct gadget_socket_value);
+} gadget_socket_flows SEC(".maps");
+
 // Not from <linux/...>, which can't be included together with vmlinux.h.
 #define __GADGET_AF_INET 2
 #define __GADGET_AF_INET6 10
@@ -51,6 +70,28 @@ struct {
 #define __GADGET_ETH_P_IP 0x0800
 #define __GADGET_ETH_P_IPV6 0x86dd
 #define __GADGET_PACKET_HOST 0
+
+// Whether the port says less than the addresses do. User space that doesn't know of it leaves no choice.
+static __always_inline bool __gadget_socket_is_ambiguous(const struct gadget_socket_value *value)
+{
+	return value && bpf_core_field_exists(value->ambiguous) && value->ambiguous;
+}
+
+// The socket with both addresses, else the one that is bound to the local address, else, of UDP, to any.
+static __always_inline struct gadget_socket_value *__gadget_socket_flow(struct gadget_socket_flow_key *flow)
+{
+	struct gadget_socket_value *value = bpf_map_lookup_elem(&gadget_socket_flows, flow);
+
+	if (value)
+		return value;
+	flow->rport = 0;
+	__builtin_memset(flow->raddr, 0, sizeof(flow->raddr));
+	value = bpf_map_lookup_elem(&gadget_socket_flows, flow);
+	if (value || flow->socket.proto != __GADGET_IPPROTO_UDP)
+		return value;
+	__builtin_memset(flow->laddr, 0, sizeof(flow->laddr));
+	return bpf_map_lookup_elem(&gadget_socket_flows, flow);
+}
 
 #ifdef GADGET_TYPE_NETWORKING
 // What precedes TCP and UDP in IPv6 (include/net/ipv6.h), and how many of these the kernel follows.
@@ -118,6 +159,32 @@ static __always_inline __u32 __gadget_ipv6_transport(const struct __sk_buff *skb
 	return offset;
 }
 
+// The socket that the packet's addresses tell, where its port does not.
+static __always_inline struct gadget_socket_value *__gadget_socket_of_packet(const struct __sk_buff *skb,
+									     const struct gadget_socket_key *key,
+									     __u32 transport, __u8 is_ingress)
+{
+	struct gadget_socket_flow_key flow;
+	bool is_ipv4 = key->family == __GADGET_AF_INET;
+	__u32 size = is_ipv4 ? 4 : 16;
+	__u32 source = is_ipv4 ? 12 : 8;
+
+	__builtin_memset(&flow, 0, sizeof(flow));
+	flow.socket = *key;
+	if (!__gadget_load(skb, transport + (is_ingress ? 0 : 2), &flow.rport, sizeof(flow.rport)))
+		return NULL;
+	flow.rport = bpf_ntohs(flow.rport);
+	if (is_ipv4) {
+		if (!__gadget_load(skb, is_ingress ? source + size : source, flow.laddr, 4) ||
+		    !__gadget_load(skb, is_ingress ? source : source + size, flow.raddr, 4))
+			return NULL;
+	} else if (!__gadget_load(skb, is_ingress ? source + size : source, flow.laddr, 16) ||
+		   !__gadget_load(skb, is_ingress ? source : source + size, flow.raddr, 16)) {
+		return NULL;
+	}
+	return __gadget_socket_flow(&flow);
+}
+
 /**
  * What is known about the socket of a packet, or NULL.
  *
@@ -151,6 +218,11 @@ gadget_socket_lookup_with_direction(const struct __sk_buff *skb, __u8 is_ingress
 	key.port = bpf_ntohs(key.port);
 
 	value = bpf_map_lookup_elem(&gadget_sockets, &key);
+	if (__gadget_socket_is_ambiguous(value)) {
+		struct gadget_socket_value *finer = __gadget_socket_of_packet(skb, &key, transport, is_ingress);
+
+		return finer ? finer : value;
+	}
 	if (value || key.family != __GADGET_AF_INET)
 		return value;
 	// A socket for IPv6 may serve IPv4 as well.
@@ -170,6 +242,32 @@ static __always_inline struct gadget_socket_value *gadget_socket_lookup(const st
 #endif
 
 #ifdef GADGET_TYPE_TRACING
+// The socket that its own addresses tell, where its port does not.
+static __always_inline struct gadget_socket_value *__gadget_socket_of_sock(const struct sock *sk,
+									   const struct gadget_socket_key *key)
+{
+	struct gadget_socket_flow_key flow;
+
+	__builtin_memset(&flow, 0, sizeof(flow));
+	flow.socket = *key;
+	flow.rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (key->family == __GADGET_AF_INET) {
+		flow.laddr[0] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		flow.raddr[0] = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	} else {
+		BPF_CORE_READ_INTO(&flow.laddr, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&flow.raddr, sk, __sk_common.skc_v6_daddr);
+		// Packets of IPv4, whatever the socket is for.
+		if (flow.laddr[0] == 0 && flow.laddr[1] == 0 && flow.laddr[2] == bpf_htonl(0xffff)) {
+			flow.socket.family = __GADGET_AF_INET;
+			flow.laddr[0] = flow.laddr[3];
+			flow.raddr[0] = flow.raddr[3];
+			flow.laddr[2] = flow.laddr[3] = flow.raddr[2] = flow.raddr[3] = 0;
+		}
+	}
+	return __gadget_socket_flow(&flow);
+}
+
 /**
  * What is known about a socket, or NULL.
  *
@@ -180,6 +278,7 @@ static __always_inline struct gadget_socket_value *gadget_socket_lookup(const st
 static __always_inline struct gadget_socket_value *gadget_socket_lookup(const struct sock *sk, __u32 netns)
 {
 	const struct inet_sock *inet = (const struct inet_sock *)sk;
+	struct gadget_socket_value *value;
 	struct gadget_socket_key key;
 
 	__builtin_memset(&key, 0, sizeof(key));
@@ -190,7 +289,13 @@ static __always_inline struct gadget_socket_value *gadget_socket_lookup(const st
 	if (key.proto != __GADGET_IPPROTO_TCP && key.proto != __GADGET_IPPROTO_UDP)
 		return NULL;
 	key.port = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
-	return bpf_map_lookup_elem(&gadget_sockets, &key);
+	value = bpf_map_lookup_elem(&gadget_sockets, &key);
+	if (__gadget_socket_is_ambiguous(value)) {
+		struct gadget_socket_value *finer = __gadget_socket_of_sock(sk, &key);
+
+		return finer ? finer : value;
+	}
+	return value;
 }
 #endif
 

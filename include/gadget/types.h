@@ -188,6 +188,8 @@ struct gadget_socket_value {
 	__u32 ppid;
 	__u32 ptid;
 	char ipv6only;
+	/** Not 0 where the socket may belong to any of several processes; then task is "ambiguous" and there is no pid. */
+	char ambiguous;
 
 	char optional_fields_start[0] __attribute__((aligned(8)));
 

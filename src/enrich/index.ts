@@ -6,3 +6,6 @@ export { runGadget, type GadgetEvents, type RunGadgetOptions } from './run-gadge
 export * from './kubernetes/index.ts';
 export * from './runtimes/index.ts';
 export * from './containers/index.ts';
+export { machineParts } from './machine-parts.ts';
+export * from './network/index.ts';
+export * from './sockets/index.ts';

@@ -8,6 +8,7 @@ import { GadgetRun, type RunOptions } from '../gadget/run.ts';
 import { eventStream, type EventStreamOptions } from '../gadget/stream.ts';
 import type { EventObject } from '../gadget/tree.ts';
 import { hostContext } from './context.ts';
+import { machineParts } from './machine-parts.ts';
 import { foreignPidsNotice, pidsAreHosts } from './pidns.ts';
 
 /** What {@link runGadget} runs, and how. */
@@ -64,7 +65,13 @@ export function runGadget(options: RunGadgetOptions): GadgetEvents {
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.metadata === undefined ? {} : { metadata: options.metadata }),
   });
-  const run = new GadgetRun(gadget, { ...options, kernel, notice, params: new Map(Object.entries(options.params ?? {})) });
+  const run = new GadgetRun(gadget, {
+    ...options,
+    kernel,
+    notice,
+    params: new Map(Object.entries(options.params ?? {})),
+    parts: [...(options.parts ?? []), ...machineParts({ notice })],
+  });
   let stream: AsyncGenerator<EventObject, void, undefined>;
   try {
     stream = eventStream(run, options);

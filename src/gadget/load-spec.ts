@@ -1,13 +1,19 @@
 import type { Kernel } from '../bpf/kernel/kernel.ts';
 import type { MapSpec, ObjectSpec } from '../bpf/object/spec.ts';
-import { BPF_MAP_TYPE } from '../bpf/uapi/index.ts';
+import type { BpfMap } from '../bpf/map/map.ts';
+import { BPF_F, BPF_MAP_TYPE } from '../bpf/uapi/index.ts';
 import { FormatError } from '../error.ts';
 import { GADGET_NAMES } from './contract.ts';
 import { isAlternative } from './alternatives.ts';
 import type { Gadget } from './gadget.ts';
 
 /** The object as it is loaded: maps sized by their variables and as `valueSizes` say, and what the ring buffer path never uses made small. */
-export function specToLoad(gadget: Gadget, kernel: Kernel, valueSizes: Readonly<Record<string, number>> = {}): ObjectSpec {
+export function specToLoad(
+  gadget: Gadget,
+  kernel: Kernel,
+  valueSizes: Readonly<Record<string, number>> = {},
+  replaced: Readonly<Record<string, BpfMap>> = {},
+): ObjectSpec {
   const { spec } = gadget;
   const maps = spec.maps.map((map) => {
     if (map.name === GADGET_NAMES.heapMap && heapIsUnused(spec, gadget, kernel)) {
@@ -15,7 +21,8 @@ export function specToLoad(gadget: Gadget, kernel: Kernel, valueSizes: Readonly<
       return { ...map, valueSize: 8, keyTypeId: 0, valueTypeId: 0 };
     }
     const entries = sizeFromVariable(spec, map);
-    const sized = entries === null ? map : { ...map, maxEntries: entries };
+    const flags = flagsBeside(map, replaced[map.name]);
+    const sized = entries === null && flags === map.flags ? map : { ...map, flags, maxEntries: entries ?? map.maxEntries };
     const valueSize = valueSizes[map.name];
     // BTF types would contradict another size.
     return valueSize === undefined || valueSize === sized.valueSize ? sized : { ...sized, valueSize, keyTypeId: 0, valueTypeId: 0 };
@@ -23,6 +30,12 @@ export function specToLoad(gadget: Gadget, kernel: Kernel, valueSizes: Readonly<
   // Alternatives are declared as SEC("?...") so that other loaders leave them alone.
   const programs = spec.programs.map((program) => (isAlternative(gadget, program) ? { ...program, autoload: true } : program));
   return { ...spec, maps, programs };
+}
+
+/** When the kernel takes a map's memory is a matter of whoever makes the map; programs cannot tell. */
+function flagsBeside(map: MapSpec, replaced: BpfMap | undefined): number {
+  if (replaced === undefined) return map.flags;
+  return (map.flags & ~BPF_F.BPF_F_NO_PREALLOC) | (replaced.flags & BPF_F.BPF_F_NO_PREALLOC);
 }
 
 /** A constant `NAME_max_entries` says how large the map NAME is to be. */

@@ -209,9 +209,10 @@ export class GadgetRun {
     const loads = (this.#options.parts ?? []).map((part): PartLoad => part.prepare?.(gadget, this.#kernel) ?? {});
     for (const { attaches } of loads) for (const name of attaches ?? []) this.#ofParts.add(name);
     const valueSizes = Object.assign({}, ...loads.map((load) => load.valueSizes ?? {})) as Readonly<Record<string, number>>;
-    this.#collection = loadCollection(this.#kernel, specToLoad(gadget, this.#kernel, valueSizes), {
+    const maps = Object.assign({}, ...loads.map((load) => load.maps ?? {})) as Readonly<Record<string, BpfMap>>;
+    this.#collection = loadCollection(this.#kernel, specToLoad(gadget, this.#kernel, valueSizes, maps), {
       mapSizes: Object.assign({}, ...loads.map((load) => load.mapSizes ?? {})) as Readonly<Record<string, number>>,
-      replaceMaps: Object.assign({}, ...loads.map((load) => load.maps ?? {})) as Readonly<Record<string, BpfMap>>,
+      replaceMaps: maps,
       variables: Object.assign(selfVariables(gadget), ...loads.map((load) => load.variables ?? {})) as Readonly<Record<string, unknown>>,
       extraBtfs: loads.flatMap((load) => load.targetBtfs ?? []),
       tracerMaps: gadget.contract.bufferMaps,

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Kernel, sweepUnlinked } from '../../bpf/index.ts';
 import { openObject } from '../../bpf/object/index.ts';
-import { foreignPidsNotice, hostContext, noContainers, pidsAreHosts, UserNames, type Cluster } from '../../enrich/index.ts';
+import { foreignPidsNotice, hostContext, machineParts, noContainers, pidsAreHosts, UserNames, type Cluster } from '../../enrich/index.ts';
 import {
   describeParam,
   GadgetRun,
@@ -44,6 +44,11 @@ const options: readonly OptionSpec[] = [
   { name: 'map-fetch-count', value: 'N', help: 'how often iterators and maps are read before it stops: 3, or SOURCE:3,...' },
   { name: 'timeout', short: 't', value: 'S', help: 'stop after S seconds' },
   { name: 'max-events', value: 'N', help: 'stop after N events' },
+  {
+    name: 'iface',
+    value: 'NAME',
+    help: 'a network device of the host: for gadgets that look at packets, instead of all network namespaces',
+  },
   { name: 'skip-unsupported', help: 'go on without programs that cannot be loaded or attached here' },
   { name: 'buffer', value: 'KIND', help: 'auto, ringbuf or perf (default auto: asks the kernel)' },
   ...clusterOptions,
@@ -190,7 +195,10 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     notice,
     params: valuesOf(given, own),
     skipUnsupported: given.flag('skip-unsupported'),
-    parts: containers === null ? [] : [containerPart(given, containers)],
+    parts: [
+      ...(containers === null ? [] : [containerPart(given, containers)]),
+      ...machineParts({ notice, ...(given.has('iface') ? { iface: given.text('iface') ?? '' } : {}) }),
+    ],
     ...(rules === '' ? {} : { filter: (source) => compileFilter(source, rules) }),
     ...(seconds === null ? {} : { timeoutMs: seconds * 1000 }),
     ...(maxEvents === null ? {} : { maxEvents }),

@@ -1,0 +1,1 @@
+export { NetworkPart, type NetworkPartOptions } from './part.ts';

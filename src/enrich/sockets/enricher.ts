@@ -1,0 +1,188 @@
+import { readFileSync } from 'node:fs';
+import type { Collection } from '../../bpf/collection/collection.ts';
+import { loadCollection } from '../../bpf/collection/load.ts';
+import type { Kernel } from '../../bpf/kernel/kernel.ts';
+import { attachProgram } from '../../bpf/link/attach.ts';
+import { attachCgroup } from '../../bpf/link/cgroup.ts';
+import { attachIter, type IterLink } from '../../bpf/link/iter.ts';
+import type { BpfMap } from '../../bpf/map/map.ts';
+import { openObject } from '../../bpf/object/index.ts';
+import type { MapSpec, ObjectSpec } from '../../bpf/object/spec.ts';
+import { undoOnError } from '../../bpf/undo.ts';
+import { RawbpfError } from '../../error.ts';
+import { openFs } from '../../sys/detached-mount.ts';
+import { versionCode } from '../../sys/kernel-version.ts';
+import { inInitialNamespace } from '../../sys/namespaces.ts';
+import { socketLayout, type SocketFields, type SocketLayout } from './layout.ts';
+
+const objectUrl = new URL('../../../../src/enrich/sockets/programs/sockets.bpf.o', import.meta.url);
+
+/** Maps whose values have the layout in use. */
+const valueMaps = new Set(['gadget_sockets', 'gadget_socket_flows', 'nothing']);
+/** Programs attached to the root of the cgroup hierarchy, so that they see every process. */
+const cgroupPrograms = ['socket_bound4', 'socket_bound6', 'socket_released', 'socket_sends'] as const;
+const tracingPrograms = ['softirq_begins', 'softirq_ends', 'state_changes', 'connection_destroyed'] as const;
+/** Takes the place of socket_sends where cgroups do not show all processes. */
+const queueProgram = 'packet_queued';
+/** Linux 6.3. */
+const receiveProgram = 'socket_receives';
+const BPF_F_NO_PREALLOC = 1;
+
+/** How a {@link SocketEnricher} keeps its map. */
+export interface SocketEnricherOptions {
+  /** Bytes of the optional fields; none unless said. */
+  readonly fields?: SocketFields;
+  /** How many sockets are remembered; 16384 unless said. */
+  readonly maxSockets?: number;
+  /** Milliseconds for which a socket that is gone is remembered, for its last packets; 5000 unless said. */
+  readonly keepMs?: number;
+  /** Milliseconds between looks for those; 2000 unless said. */
+  readonly sweepMs?: number;
+  /** Where packets are seen first: `auto` is cgroups where this process sees the root of their hierarchy. */
+  readonly egress?: 'auto' | 'cgroup' | 'queue';
+  readonly notice?: (message: string) => void;
+}
+
+/** What has been counted. */
+export interface SocketCounters {
+  /** Sockets that the maps had no room for. */
+  readonly notFitting: number;
+  /** Times that a port turned out to belong to several processes. */
+  readonly ambiguities: number;
+}
+
+/**
+ * Keeps the map `gadget_sockets`: which process each TCP and UDP socket of every network namespace belongs to. It works from
+ * the moment it is made until it is closed.
+ */
+export class SocketEnricher {
+  readonly layout: SocketLayout;
+  readonly kernel: Kernel;
+  readonly #collection: Collection;
+  readonly #sweeps: readonly IterLink[];
+  readonly #timer: NodeJS.Timeout;
+  #closed = false;
+
+  /** Loads and attaches; throws what these throw, and nothing stays behind then. */
+  constructor(kernel: Kernel, options: SocketEnricherOptions = {}) {
+    this.kernel = kernel;
+    this.layout = socketLayout(options.fields ?? { cwd: 0, exepath: 0 });
+    const notice = options.notice ?? ((): void => {});
+    const spec = openObject(readFileSync(objectUrl), { name: 'sockets' });
+    const viaCgroup = options.egress === 'cgroup' || (options.egress !== 'queue' && inInitialNamespace('cgroup') !== false);
+    const hasReceive = kernel.vmlinuxBtf()?.findByName('btf_trace_sock_recv_length', 'TYPEDEF') != null;
+    const left = new Set<string>([viaCgroup ? queueProgram : 'socket_sends', ...(hasReceive ? [] : [receiveProgram])]);
+    const { collection, sweeps } = undoOnError((undo) => {
+      const loaded = undo.own(
+        loadCollection(kernel, sized(spec, this.layout, options.maxSockets ?? 16384, kernel), {
+          programs: (program) => !left.has(program.name),
+          variables: {
+            cwd_at: this.layout.cwdAt,
+            cwd_size: this.layout.fields.cwd,
+            exepath_at: this.layout.exepathAt,
+            exepath_size: this.layout.fields.exepath,
+            keep_ns: BigInt(Math.round((options.keepMs ?? 5000) * 1e6)),
+          },
+        }),
+      );
+      for (const name of [...tracingPrograms, queueProgram, receiveProgram]) {
+        const program = loaded.programs.get(name);
+        const link = program === undefined ? null : attachProgram(program);
+        if (link !== null) loaded.addLink(link);
+      }
+      attachCgroups(kernel, loaded, notice);
+      const map = (name: string): BpfMap => loaded.map(name);
+      const swept = [
+        undo.own(attachIter(loaded.program('sweep_sockets'), 'bpf_map_elem', { map: map('gadget_sockets') })),
+        undo.own(attachIter(loaded.program('sweep_flows'), 'bpf_map_elem', { map: map('gadget_socket_flows') })),
+      ];
+      runOnce(loaded, 'find_sockets', 'task_file');
+      return { collection: loaded, sweeps: swept };
+    });
+    this.#collection = collection;
+    this.#sweeps = sweeps;
+    this.#timer = setInterval(() => this.sweep(), options.sweepMs ?? 2000);
+    this.#timer.unref();
+  }
+
+  /** By port: what gadgets find as `gadget_sockets`. */
+  get sockets(): BpfMap {
+    return this.#collection.map('gadget_sockets');
+  }
+
+  /** By addresses: what tells sockets apart that share a port. */
+  get flows(): BpfMap {
+    return this.#collection.map('gadget_socket_flows');
+  }
+
+  get counters(): SocketCounters {
+    return {
+      notFitting: Number(this.#collection.variable('not_fitting').get()),
+      ambiguities: Number(this.#collection.variable('ambiguities').get()),
+    };
+  }
+
+  /** Forgets sockets that have been gone for long enough. */
+  sweep(): void {
+    if (this.#closed) return;
+    for (const link of this.#sweeps) link.read();
+  }
+
+  /** Detaches everything and lets go of the maps; harmless when repeated. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#timer);
+    for (const link of this.#sweeps) link.close();
+    this.#collection.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function sized(spec: ObjectSpec, layout: SocketLayout, entries: number, kernel: Kernel): ObjectSpec {
+  // Before 6.1 memory taken in the middle of anything can lock up; since then there are caches for it.
+  const flags = kernel.version >= versionCode(6, 1) ? BPF_F_NO_PREALLOC : 0;
+  const maps = spec.maps.map((map): MapSpec => {
+    if (!valueMaps.has(map.name)) return map;
+    const isTable = map.name !== 'nothing';
+    return {
+      ...map,
+      valueSize: layout.size,
+      keyTypeId: 0,
+      valueTypeId: 0,
+      ...(isTable ? { maxEntries: entries, flags: map.flags | flags } : {}),
+    };
+  });
+  return { ...spec, maps };
+}
+
+function attachCgroups(kernel: Kernel, collection: Collection, notice: (message: string) => void): void {
+  let root;
+  try {
+    root = openFs(kernel.sys, 'cgroup2');
+  } catch (error) {
+    if (!(error instanceof RawbpfError)) throw error;
+    notice(`sockets that only receive are not known: ${error.message}`);
+    return;
+  }
+  try {
+    for (const name of cgroupPrograms) {
+      const program = collection.programs.get(name);
+      if (program !== undefined) collection.addLink(attachCgroup(program, root.path));
+    }
+  } finally {
+    root.close();
+  }
+}
+
+function runOnce(collection: Collection, name: string, target: string): void {
+  const link = attachIter(collection.program(name), target);
+  try {
+    link.read();
+  } finally {
+    link.close();
+  }
+}

@@ -35,20 +35,18 @@ function asciiWord(text: string): number {
 
 /** Decimal digits of a whole number from 0 to 2^53. */
 export function putUint(view: DataView, at: number, value: number): number {
-  if (value >= 1e9) {
-    const high = Math.floor(value / 1e9);
-    return putNine(view, putUint(view, at, high), value - high * 1e9);
-  }
-  const whole = value | 0;
-  if (whole < 1000) return putHead(view, at, whole);
-  if (whole < 1_000_000) {
-    const high = (whole / 1000) | 0;
-    return putThree(view, putHead(view, at, high), whole - high * 1000);
-  }
-  const high = (whole / 1_000_000) | 0;
-  const rest = whole - high * 1_000_000;
-  const middle = (rest / 1000) | 0;
-  return putThree(view, putThree(view, putHead(view, at, high), middle), rest - middle * 1000);
+  if (value < 1e9) return putSmall(view, at, value | 0);
+  const high = Math.floor(value / 1e9);
+  return putNine(view, putSmall(view, at, high | 0), value - high * 1e9);
+}
+
+function putSmall(view: DataView, at: number, value: number): number {
+  if (value < 1000) return putHead(view, at, value);
+  const thousands = (value / 1000) | 0;
+  const rest = value - thousands * 1000;
+  if (thousands < 1000) return putThree(view, putHead(view, at, thousands), rest);
+  const millions = (thousands / 1000) | 0;
+  return putThree(view, putThree(view, putHead(view, at, millions), thousands - millions * 1000), rest);
 }
 
 /** Decimal digits of a whole number with a sign. */

@@ -8,6 +8,7 @@ import { epochStart, epochZone } from '../gadget/special/epoch.ts';
 import { fieldTree, type FieldNode } from '../gadget/tree.ts';
 import { pack, putInt, putInt64, putPacked, putUint, putUint64, type ByteWriter, type Packed } from './byte-writer.ts';
 import { sortedNodes } from './json-layout.ts';
+import { compileLine } from './json-code.ts';
 import { fixedCharsPut, jsonBytes, maxEscape, putJsonBytes, putJsonChars, putJsonText } from './json-string.ts';
 
 /** Writes one value. */
@@ -44,9 +45,12 @@ export interface JsonOptions {
  */
 export class JsonWriter {
   readonly #steps: Steps;
+  readonly #line: Put;
 
   constructor(source: DataSource, options: JsonOptions = {}) {
     this.#steps = compile(fieldTree(options.fields ?? source.fields), options.end ?? '\n');
+    const steps = this.#steps;
+    this.#line = compileLine(steps, trueBytes, falseBytes) ?? ((out, record, at) => run(steps, out, record, at));
   }
 
   write(out: ByteWriter, record: EventRecord): void {
@@ -55,7 +59,7 @@ export class JsonWriter {
     out.ensure(steps.most);
     // Values without a limit ensure their own room; the rest of the line still has to fit after them.
     out.reserve = steps.most;
-    run(steps, out, record, record.offset);
+    this.#line(out, record, record.offset);
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Btf } from '../../btf/btf.ts';
-import { RawbpfError, UnsupportedError } from '../../error.ts';
+import { RawbpfError, UnsupportedError, UsageError } from '../../error.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { rememberUsdtMaps } from '../link/usdt/specs.ts';
 import type { BpfMap } from '../map/map.ts';
@@ -8,6 +8,7 @@ import type { LinkedProgram } from '../object/linked.ts';
 import type { ObjectSpec, ProgramSpec } from '../object/spec.ts';
 import { functionOfProgram } from '../program/attach-target.ts';
 import { loadBtf, type LoadedBtf } from '../program/btf.ts';
+import { programDigest } from '../program/digest.ts';
 import { createJumpTables } from '../program/jump-table.ts';
 import { loadProgram, type ProgramContext } from '../program/load.ts';
 import type { BpfProgram } from '../program/program.ts';
@@ -49,7 +50,7 @@ export function loadCollection(kernel: Kernel, spec: ObjectSpec, options: LoadOp
   return undoOnError((undo) => {
     const btf = loadObjectBtf(kernel, session);
     try {
-      const world: MapWorld = { kernel, spec: prepared, options, session, btf, undo };
+      const world: MapWorld = { kernel, spec: prepared, options, session, btf, undo, exclusiveHashes: exclusiveHashes(options, linked) };
       const maps = createMaps(world);
       const programs = loadPrograms(world, maps, linked, skipped);
       rememberUsdtMaps(maps, programs.values());
@@ -65,6 +66,19 @@ export function loadCollection(kernel: Kernel, spec: ObjectSpec, options: LoadOp
       btf?.close();
     }
   });
+}
+
+/** By map: what says which program may use it. */
+function exclusiveHashes(options: LoadOptions, linked: readonly LinkedProgram[]): Map<string, Uint8Array> {
+  const hashes = new Map<string, Uint8Array>();
+  for (const [map, name] of Object.entries(options.exclusiveMaps ?? {})) {
+    const program = linked.find(({ spec }) => spec.name === name);
+    if (program === undefined) {
+      throw new UsageError({ code: 'E_EXCLUSIVE', what: 'the one program that may use a map does not load', where: { map, program: name } });
+    }
+    hashes.set(map, programDigest(program.insns));
+  }
+  return hashes;
 }
 
 /** Throws E_BYTE_ORDER for an object of the other byte order: it can be inspected and relocated, not run. */

@@ -23,6 +23,8 @@ export interface MapWorld {
   readonly session: LinkSession;
   readonly btf: LoadedBtf | null;
   readonly undo: UndoList;
+  /** For maps of {@link LoadOptions.exclusiveMaps}, by name. */
+  readonly exclusiveHashes?: ReadonlyMap<string, Uint8Array>;
 }
 
 const zeroKey: Uint8Array = new Uint8Array(4);
@@ -106,7 +108,8 @@ function createOwn(world: MapWorld, spec: MapSpec): BpfMap {
     spec.type === BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF && options.tracerMaps?.includes(spec.name) === true && !kernel.ringbuf;
   // Types are given to users even where the kernel has not taken them.
   const btf = objectBtf ?? (world.spec.btf === null ? null : { btf: world.spec.btf, fd: -1 });
-  return createSpecMap(kernel, options.sizeUnsized === true ? sizedSpec(spec) : spec, { btf, asPerfArray });
+  const exclusiveHash = world.exclusiveHashes?.get(spec.name) ?? null;
+  return createSpecMap(kernel, options.sizeUnsized === true ? sizedSpec(spec) : spec, { btf, asPerfArray, exclusiveHash });
 }
 
 /** The descriptor of a module's BTF. */

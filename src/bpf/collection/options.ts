@@ -19,6 +19,8 @@ export interface LoadOptions {
    * a Uint8Array is taken as raw bytes. `.rodata` variables can be set here only.
    */
   readonly variables?: Readonly<Record<string, unknown>>;
+  /** Maps that one program alone may use, by map: the kernel refuses them to any with other instructions (Linux 6.18). */
+  readonly exclusiveMaps?: Readonly<Record<string, string>>;
   /** Which programs load, instead of all that the object does not exclude (`SEC("?...")`). */
   readonly programs?: readonly string[] | ((program: ProgramSpec) => boolean);
   /** Where maps declared with LIBBPF_PIN_BY_NAME are pinned or found; null: nowhere. `/sys/fs/bpf` unless said. */
@@ -51,6 +53,11 @@ export function prepareSpec(spec: ObjectSpec, options: LoadOptions): ObjectSpec 
     namedMap(prepared, name).maxEntries = entries;
   }
   for (const name of Object.keys(options.replaceMaps ?? {})) namedMap(prepared, name);
+  const programs = new Set(spec.programs.map(({ name }) => name));
+  for (const [map, program] of Object.entries(options.exclusiveMaps ?? {})) {
+    namedMap(prepared, map);
+    if (!programs.has(program)) throw unknown('program', 'E_PROGRAM_NAME', program, programs);
+  }
   choosePrograms(prepared, options.programs);
   for (const [name, value] of Object.entries(options.variables ?? {})) setVariable(prepared, name, value);
   return prepared;

@@ -45,6 +45,8 @@ export interface MapCreation extends MapShape {
   readonly btf: MapBtf | null;
   /** For struct_ops: the type in the kernel's BTF, and its module's BTF descriptor (-1 for vmlinux). */
   readonly kernelValueType: { readonly typeId: number; readonly moduleFd: number } | null;
+  /** SHA-256 over the instructions of the one program that may use the map; null for any program. */
+  readonly exclusiveHash: Uint8Array | null;
   /** Data maps are mapped where the kernel can (5.5); arrays that ask for it themselves fail where it cannot. */
   readonly mmapOptional: boolean;
 }
@@ -82,6 +84,7 @@ export function createMap(kernel: Kernel, options: MapOptions): BpfMap {
     innerFd: options.inner?.fd ?? -1,
     btf: options.btf ?? null,
     kernelValueType: null,
+    exclusiveHash: null,
     mmapOptional: false,
   });
 }
@@ -92,6 +95,7 @@ export interface SpecMapOptions {
   /** Events go through perf buffers on this kernel and this map is a tracer's: it becomes a perf event array. */
   readonly asPerfArray?: boolean;
   readonly kernelValueType?: MapCreation['kernelValueType'];
+  readonly exclusiveHash?: MapCreation['exclusiveHash'];
 }
 
 /** Makes the map that an object declares, inner map's template first. */
@@ -112,6 +116,7 @@ export function createSpecMap(kernel: Kernel, spec: MapSpec, options: SpecMapOpt
       innerFd: inner?.fd ?? -1,
       btf: options.btf === null ? null : { ...options.btf, keyTypeId: spec.keyTypeId, valueTypeId: spec.valueTypeId },
       kernelValueType: options.kernelValueType ?? null,
+      exclusiveHash: options.exclusiveHash ?? null,
       mmapOptional: spec.data !== null,
     });
   } finally {
@@ -132,6 +137,7 @@ function perfArrayCreation(kernel: Kernel, spec: MapSpec): MapCreation {
     innerFd: -1,
     btf: null,
     kernelValueType: null,
+    exclusiveHash: null,
     mmapOptional: false,
   };
 }
@@ -187,7 +193,7 @@ export function createFrom(kernel: Kernel, creation: MapCreation): BpfMap {
 }
 
 function attempt(kernel: Kernel, creation: MapCreation, withBtf: boolean, withName: boolean): number {
-  const { btf, kernelValueType } = creation;
+  const { btf, kernelValueType, exclusiveHash } = creation;
   const moduleFd = kernelValueType?.moduleFd ?? -1;
   return bpf(kernel.sys, 'BPF_MAP_CREATE', {
     map_type: creation.type,
@@ -204,6 +210,7 @@ function attempt(kernel: Kernel, creation: MapCreation, withBtf: boolean, withNa
     btf_value_type_id: withBtf && kernelValueType === null ? btf?.valueTypeId : undefined,
     btf_vmlinux_value_type_id: kernelValueType?.typeId,
     value_type_btf_obj_fd: moduleFd >= 0 ? moduleFd : undefined,
+    ...(exclusiveHash === null ? {} : { excl_prog_hash: exclusiveHash, excl_prog_hash_size: exclusiveHash.length }),
   });
 }
 

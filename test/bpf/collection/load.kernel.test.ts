@@ -10,6 +10,7 @@ import { VerifierError } from '../../../src/bpf/verifier/error.ts';
 import { kernelConfigText } from '../../support/kernel-config.ts';
 import { bpftool } from '../bpftool.ts';
 import { fixture } from '../../fixture.ts';
+import { throwsErrno } from '../throws-errno.ts';
 import { openRuntime } from '../runtime.ts';
 
 const kernel = new Kernel();
@@ -205,3 +206,27 @@ t.test('a kernel without ring buffers', async (t) => {
 t.test('an object of the other byte order', async (t) => {
   t.throws(() => loadCollection(kernel, openObject(fixture('tour.bpfeb.o'))), { code: 'E_BYTE_ORDER' });
 });
+
+t.test('a map for one program alone', async (t) => {
+  const exclusiveMaps = { 'per_cpu': 'on_raw_tracepoint' };
+  const refused = (): void => loadCollection(kernel, open(), { exclusiveMaps, programs: ['on_raw_tracepoint', 'on_tp_btf', 'tail_target'] }).close();
+  if (!knowsExclusiveMaps()) {
+    throwsErrno(t, refused, 'E2BIG');
+    return;
+  }
+  const collection = loadCollection(kernel, open(), { exclusiveMaps, programs: ['on_raw_tracepoint', 'tail_target'] });
+  t.ok(collection.programs.has('on_raw_tracepoint'), 'it has the very instructions');
+  collection.close();
+  t.throws(refused, /on_tp_btf/, 'another program may not');
+  t.throws(() => loadCollection(kernel, open(), { exclusiveMaps: { nowhere: 'sum' } }), { code: 'E_MAP_NAME' });
+  t.throws(() => loadCollection(kernel, open(), { exclusiveMaps: { per_cpu: 'som' } }), { code: 'E_PROGRAM_NAME', next: 'did you mean sum?' });
+  t.throws(() => loadCollection(kernel, open(), { exclusiveMaps: { per_cpu: 'optional' } }), { code: 'E_EXCLUSIVE' });
+});
+
+/** Whether struct bpf_map says that it has a program of its own (Linux 6.18). */
+function knowsExclusiveMaps(): boolean {
+  const btf = kernel.vmlinuxBtf();
+  const id = btf?.findByName('bpf_map', 'STRUCT') ?? null;
+  const type = btf === null || id === null ? null : btf.type(id);
+  return type?.kind === 'STRUCT' && type.members.some(({ name }) => name === 'excl_prog_sha');
+}

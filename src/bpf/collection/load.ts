@@ -74,7 +74,11 @@ function exclusiveHashes(options: LoadOptions, linked: readonly LinkedProgram[])
   for (const [map, name] of Object.entries(options.exclusiveMaps ?? {})) {
     const program = linked.find(({ spec }) => spec.name === name);
     if (program === undefined) {
-      throw new UsageError({ code: 'E_EXCLUSIVE', what: 'the one program that may use a map does not load', where: { map, program: name } });
+      throw new UsageError({
+        code: 'E_EXCLUSIVE',
+        what: 'the one program that may use a map does not load',
+        where: { map, program: name },
+      });
     }
     hashes.set(map, programDigest(program.insns));
   }

@@ -208,8 +208,9 @@ t.test('an object of the other byte order', async (t) => {
 });
 
 t.test('a map for one program alone', async (t) => {
-  const exclusiveMaps = { 'per_cpu': 'on_raw_tracepoint' };
-  const refused = (): void => loadCollection(kernel, open(), { exclusiveMaps, programs: ['on_raw_tracepoint', 'on_tp_btf', 'tail_target'] }).close();
+  const exclusiveMaps = { per_cpu: 'on_raw_tracepoint' };
+  const refused = (): void =>
+    loadCollection(kernel, open(), { exclusiveMaps, programs: ['on_raw_tracepoint', 'on_tp_btf', 'tail_target'] }).close();
   if (!knowsExclusiveMaps()) {
     throwsErrno(t, refused, 'E2BIG');
     return;
@@ -219,7 +220,10 @@ t.test('a map for one program alone', async (t) => {
   collection.close();
   t.throws(refused, /on_tp_btf/, 'another program may not');
   t.throws(() => loadCollection(kernel, open(), { exclusiveMaps: { nowhere: 'sum' } }), { code: 'E_MAP_NAME' });
-  t.throws(() => loadCollection(kernel, open(), { exclusiveMaps: { per_cpu: 'som' } }), { code: 'E_PROGRAM_NAME', next: 'did you mean sum?' });
+  t.throws(() => loadCollection(kernel, open(), { exclusiveMaps: { per_cpu: 'som' } }), {
+    code: 'E_PROGRAM_NAME',
+    next: 'did you mean sum?',
+  });
   t.throws(() => loadCollection(kernel, open(), { exclusiveMaps: { per_cpu: 'optional' } }), { code: 'E_EXCLUSIVE' });
 });
 

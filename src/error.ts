@@ -1,4 +1,4 @@
-import { printable } from './bytes/printable.ts';
+import { printable, printableLines } from './bytes/printable.ts';
 
 /** Where an error happened: a file, section, symbol, instruction, structure, field... as far as known. */
 export type ErrorPlace = Readonly<Record<string, string | number | bigint>>;
@@ -55,10 +55,11 @@ export class RawbpfError extends Error {
 
 function errorMessage(parts: ErrorParts): string {
   const place = Object.entries(parts.where ?? {}).map(([name, value]) => `${name} ${printable(String(value))}`);
-  let message = parts.what;
+  // Names of files, symbols and types stand in all parts; what is said in several lines stays so.
+  let message = printableLines(parts.what);
   if (place.length > 0) message += ` (${place.join(', ')})`;
-  if (parts.why !== undefined) message += `: ${parts.why}`;
-  if (parts.next !== undefined) message += `${parts.why === undefined ? ':' : ';'} ${parts.next}`;
+  if (parts.why !== undefined) message += `: ${printableLines(parts.why)}`;
+  if (parts.next !== undefined) message += `${parts.why === undefined ? ':' : ';'} ${printableLines(parts.next)}`;
   return message;
 }
 

@@ -13,6 +13,16 @@ t.test('the message says what, where, why and the next step', (t) => {
 t.test('names from files cannot reach the terminal raw', (t) => {
   const error = new RawbpfError({ code: 'E_X', what: 'bad', where: { symbol: 'a\u001b[31m\nb' } });
   t.equal(error.message, 'bad (symbol a\\x1b[31m\\x0ab)');
+  const name = 'x\u001b]0;pwned\u0007\u009b2J\u202e';
+  const everywhere = new RawbpfError({
+    code: 'E_X',
+    what: `no ${name}`,
+    why: `${name} is gone\nsecond line`,
+    next: `did you mean ${name}?`,
+  });
+  const safe = 'x\\x1b]0;pwned\\x07\\x9b2J\\u202e';
+  t.equal(everywhere.message, `no ${safe}: ${safe} is gone\nsecond line; did you mean ${safe}?`);
+  t.equal(everywhere.what, `no ${name}`, 'the parts are as they were given');
   t.end();
 });
 

@@ -70,8 +70,12 @@ export class PerfEventLinks extends LinkGroup {
       link.close();
       this.#byCpu.delete(cpu);
     }
-    for (const cpu of online) if (!this.#byCpu.has(cpu)) this.#byCpu.set(cpu, this.#open(cpu));
-    this.#links.splice(0, this.#links.length, ...this.#byCpu.values());
+    try {
+      for (const cpu of online) if (!this.#byCpu.has(cpu)) this.#byCpu.set(cpu, this.#open(cpu));
+    } finally {
+      // Those that were opened before one failed are to be closed, too.
+      this.#links.splice(0, this.#links.length, ...this.#byCpu.values());
+    }
   }
 
   override detach(): void {

@@ -204,3 +204,51 @@ t.test('a data map that cannot be mapped is made without', async (t) => {
   t.equal(maps(calls).filter(([name, , , , , flags]) => name === '' && flags === 0x400).length, 1, 'probed once');
   collection.close();
 });
+
+t.test('a kernel that knows smaller records gets tails of zeros', async (t) => {
+  const infos: Uint8Array[] = [];
+  const answer = (call: FakeCall): number | undefined => {
+    if (call.name !== 'bpf' || Number(call.args[0]) !== BPF_CMD.BPF_PROG_LOAD) return undefined;
+    const bytes = call.args[1] as Uint8Array;
+    const attr = BPF_ATTR.BPF_PROG_LOAD.decode(bytes);
+    const lines = call.buffer(attr['line_info'] as bigint);
+    if (lines === null) return undefined;
+    infos.push(lines.slice());
+    // The kernel writes back the size that it knows: without the column.
+    if (lines.some((byte, i) => i % 16 >= 12 && byte !== 0)) {
+      BPF_ATTR.BPF_PROG_LOAD.encode({ line_info_rec_size: 12 }, undefined, bytes);
+      return -ERRNO.E2BIG;
+    }
+    return undefined;
+  };
+  const kernel = new FakeKernel({ sys: new Sys(new FakeBackend('x64', answer), 'x64') });
+  loadCollection(kernel, spec, { programs: ['tail_target', 'through_tail_call'], pinRoot: null }).close();
+  t.ok(infos.length > 2, 'refused, and asked again');
+  const [first, second] = infos as [Uint8Array, Uint8Array];
+  t.equal(first.length, second.length);
+  t.ok(
+    second.every((byte, i) => byte === (i % 16 >= 12 ? 0 : first[i])),
+    'the rest is as it was',
+  );
+});
+
+t.test('memory that counts against RLIMIT_MEMLOCK (before 5.12): the limit is lifted after EPERM, once', async (t) => {
+  for (const [version, lifted] of [
+    [0x50a00, 1],
+    [0x60100, 0],
+  ] as const) {
+    let refused = 0;
+    let limits = 0;
+    const answer = (call: FakeCall): number | undefined => {
+      if (call.name === 'prlimit64') return void limits++;
+      if (call.name !== 'bpf' || Number(call.args[0]) !== BPF_CMD.BPF_PROG_LOAD) return undefined;
+      return refused++ === 0 || lifted === 0 ? -ERRNO.EPERM : undefined;
+    };
+    const kernel = new FakeKernel({ sys: new Sys(new FakeBackend('x64', answer), 'x64') });
+    Object.defineProperty(kernel, 'version', { value: version });
+    const load = () => loadCollection(kernel, spec, few).close();
+    if (lifted > 0) load();
+    else t.throws(load, { code: 'E_SYSCALL' }, 'newer kernels count it otherwise');
+    t.equal(limits, lifted, `Linux ${version >> 16}.${(version >> 8) & 255}`);
+  }
+});

@@ -127,7 +127,7 @@ const rows: readonly Row[] = [
   },
   {
     name: 'MODULE_BTF',
-    fault: { when: ({ command, buffer }) => command === 'BPF_OBJ_GET_INFO_BY_FD' && (buffer('info')?.length ?? 0) === 32, errno: 'E2BIG' },
+    fault: { when: (call) => call.command === 'BPF_OBJ_GET_INFO_BY_FD' && (call.buffer('info')?.length ?? 0) === 32, errno: 'E2BIG' },
     feature: 'module_btf',
     options: sum,
     check(test, collection, kernel) {
@@ -270,8 +270,8 @@ t.test('cgroup links to BPF_PROG_ATTACH (before 5.7)', { skip: root === null && 
 
 t.test('GLOBAL_DATA: an object with variables is refused in words', async (test) => {
   // Before 5.2 an instruction could not refer to a map's value (src_reg 2 of ldimm64).
-  const usesValue = ({ command, buffer }: FaultCall): boolean => {
-    const insns = command === 'BPF_PROG_LOAD' ? buffer('insns') : null;
+  const usesValue = (call: FaultCall): boolean => {
+    const insns = call.command === 'BPF_PROG_LOAD' ? call.buffer('insns') : null;
     return insns !== null && insns.some((byte, i) => i % 8 === 0 && byte === 0x18 && (insns[i + 1] as number) >> 4 === 2);
   };
   const injector = new FaultInjector(createBackend(), hostArch(), [{ when: usesValue, errno: 'EINVAL' }]);

@@ -5,6 +5,7 @@ import type { Sys } from '../../sys/sys.ts';
 import { keepAlive } from '../kernel/keep-alive.ts';
 import { BPF_LINK_TYPE, BPF_PERF_EVENT_TYPE } from '../uapi/link-type.gen.ts';
 import { nameOf } from '../uapi/names.ts';
+import { linkTypes } from './link-types.ts';
 
 /** struct bpf_link_info: what every link has, and the fields of its type under the kernel's names. */
 export interface LinkInfo {
@@ -16,25 +17,6 @@ export interface LinkInfo {
   /** The arm of the union that belongs to the type: `tp_name`, `attach_type`, `cgroup_id`... */
   readonly details: Readonly<Record<string, number | bigint | string>>;
 }
-
-/** Names of the union's arms in {@link layout}, by link type. */
-const arms: Readonly<Record<number, string>> = {
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_RAW_TRACEPOINT]: 'raw_tracepoint',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_TRACING]: 'tracing',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_CGROUP]: 'cgroup',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_ITER]: 'iter',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_NETNS]: 'netns',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_XDP]: 'xdp',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_PERF_EVENT]: 'perf_event',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_KPROBE_MULTI]: 'kprobe_multi',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_STRUCT_OPS]: 'struct_ops',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_NETFILTER]: 'netfilter',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_TCX]: 'tcx',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_UPROBE_MULTI]: 'uprobe_multi',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_NETKIT]: 'netkit',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_SOCKMAP]: 'sockmap',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_TRACING_MULTI]: 'tracing_multi',
-};
 
 /** The arms of `perf_event`, by its own type. */
 const perfArms: Readonly<Record<number, string>> = {
@@ -59,7 +41,7 @@ const textFields: Readonly<Record<string, readonly (readonly [pointer: string, l
 /** Asks the kernel about a link. */
 export function linkInfo(sys: Sys, fd: number): LinkInfo {
   const first = ask(sys, fd, new Uint8Array(layout.size));
-  let arm = arms[Number(first['type'])] ?? '';
+  let arm = linkTypes[Number(first['type'])]?.arm ?? '';
   if (arm === 'perf_event') {
     const perfArm = perfArms[Number(first['perf_event.type'])];
     if (perfArm !== undefined) arm = `perf_event.${perfArm}`;

@@ -1,29 +1,12 @@
 import { UsageError } from '../../error.ts';
 import { bpf, bpfError } from '../../sys/bpf.ts';
 import { isErrno } from '../../sys/errno.ts';
-import { BPF_LINK_TYPE } from '../uapi/link-type.gen.ts';
 import { ids } from '../ids.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { openPin } from '../pin.ts';
 import { linkInfo, type LinkInfo } from './info.ts';
-import { type BpfLink, KernelLink, type LinkKind } from './link.ts';
-
-const kinds: Readonly<Record<number, LinkKind>> = {
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_RAW_TRACEPOINT]: 'raw_tracepoint',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_TRACING]: 'tracing',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_CGROUP]: 'cgroup',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_ITER]: 'iter',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_NETNS]: 'netns',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_XDP]: 'xdp',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_PERF_EVENT]: 'perf_event',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_KPROBE_MULTI]: 'kprobe_multi',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_STRUCT_OPS]: 'struct_ops',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_NETFILTER]: 'netfilter',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_TCX]: 'tcx',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_UPROBE_MULTI]: 'uprobe_multi',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_NETKIT]: 'netkit',
-  [BPF_LINK_TYPE.BPF_LINK_TYPE_SOCKMAP]: 'sockmap',
-};
+import { type BpfLink, KernelLink } from './link.ts';
+import { linkTypes } from './link-types.ts';
 
 /** Opens a link by its id; null where there is none (any more). */
 export function openLinkById(kernel: Kernel, id: number): BpfLink | null {
@@ -62,7 +45,7 @@ function fromFd(kernel: Kernel, fd: number): BpfLink {
     kernel.sys.call('close', fd);
     throw error;
   }
-  return new KernelLink(kernel, fd, null, { kind: kinds[info.type] ?? 'unknown', target: targetOf(info) });
+  return new KernelLink(kernel, fd, null, { kind: linkTypes[info.type]?.kind ?? 'unknown', target: targetOf(info) });
 }
 
 function targetOf(info: LinkInfo): string {

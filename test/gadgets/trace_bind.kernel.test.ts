@@ -1,9 +1,10 @@
 import t from 'tap';
 import { expectProcess, expectTime, namespaceOf, runPerl } from '../support/process.ts';
+import { slowness } from '../support/patience.ts';
 import { traced, type JsonEvent } from '../support/run-gadget.ts';
 
 // Slow machines take their time.
-t.setTimeout(110_000);
+t.setTimeout(110_000 * slowness);
 
 // Binds sockets of many kinds; prints of each the descriptor, the error, and what the C library says it is bound to.
 const binds = String.raw`

@@ -4,10 +4,11 @@ import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import t from 'tap';
 import { commOf, expectProcess } from '../support/process.ts';
+import { slowness } from '../support/patience.ts';
 import { RunningGadget, type GadgetOutput, type JsonEvent } from '../support/run-gadget.ts';
 
 // Slow machines take their time.
-t.setTimeout(110_000);
+t.setTimeout(110_000 * slowness);
 
 // Calls the functions of the C library through koffi, and tells of each: its name, its size, the address that it gave.
 const caller = String.raw`

@@ -3,12 +3,13 @@ import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { expectProcess, expectTime, namespaceOf, runPerl } from '../support/process.ts';
+import { slowness } from '../support/patience.ts';
 import { traced, type JsonEvent } from '../support/run-gadget.ts';
 
 const skip = process.arch === 'x64' ? false : 'the numbers of system calls are those of x86-64';
 
 // Slow machines take their time.
-t.setTimeout(110_000);
+t.setTimeout(110_000 * slowness);
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-mount-'));
 for (const name of ['a', 'b', 'c']) mkdirSync(path.join(folder, name));

@@ -16,10 +16,11 @@ import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { commOf, namespaceOf } from '../support/process.ts';
+import { slowness } from '../support/patience.ts';
 import { traced } from '../support/run-gadget.ts';
 
 // Slow machines take their time.
-t.setTimeout(110_000);
+t.setTimeout(110_000 * slowness);
 
 const limit = 48 * 1024 * 1024;
 

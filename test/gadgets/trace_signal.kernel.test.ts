@@ -1,11 +1,12 @@
 import t, { type Test } from 'tap';
 import { expectProcess, expectTime, runPerl } from '../support/process.ts';
+import { slowness } from '../support/patience.ts';
 import { traced, type JsonEvent } from '../support/run-gadget.ts';
 
 const skip = process.arch === 'x64' ? false : 'the numbers of system calls are those of x86-64';
 
 // Slow machines take their time.
-t.setTimeout(110_000);
+t.setTimeout(110_000 * slowness);
 
 // A child blocks all signals and takes them one by one, telling what the kernel told it: number, si_errno, si_code,
 // sender, its user. The parent makes the calls of @calls and prints what each returned.

@@ -2,10 +2,11 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { commOf, expectProcess } from '../support/process.ts';
+import { slowness } from '../support/patience.ts';
 import { RunningGadget, type GadgetOutput, type JsonEvent } from '../support/run-gadget.ts';
 
 // Slow machines take their time.
-t.setTimeout(110_000);
+t.setTimeout(110_000 * slowness);
 
 // A server and a client of one process, with a key that both know instead of certificates; tells what either sent.
 const both = String.raw`

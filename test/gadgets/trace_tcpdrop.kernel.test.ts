@@ -5,10 +5,11 @@ import path from 'node:path';
 import t from 'tap';
 import { flagsText, networkPerl, parseNetwork, type Packet } from '../support/network.ts';
 import { expectProcess, expectTime, runPerl } from '../support/process.ts';
+import { slowness } from '../support/patience.ts';
 import { traced, type JsonEvent } from '../support/run-gadget.ts';
 
 // Slow machines take their time.
-t.setTimeout(110_000);
+t.setTimeout(110_000 * slowness);
 
 // Packets that nobody wants: to ports where nobody listens, to a deaf socket.
 const unwanted = String.raw`

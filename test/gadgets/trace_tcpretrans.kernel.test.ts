@@ -1,10 +1,11 @@
 import t from 'tap';
 import { flagsText, networkPerl, parseNetwork } from '../support/network.ts';
 import { expectProcess, expectTime, runPerl } from '../support/process.ts';
+import { slowness } from '../support/patience.ts';
 import { traced, type JsonEvent } from '../support/run-gadget.ts';
 
 // Slow machines take their time.
-t.setTimeout(110_000);
+t.setTimeout(110_000 * slowness);
 
 // Segments that nobody answers: data to a deaf socket, an opening to a full queue, an answer that counts as unheard.
 const unanswered = String.raw`

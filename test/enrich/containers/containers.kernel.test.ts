@@ -61,7 +61,8 @@ void t.test('with a filter exactly the events of those containers come, and the 
   const outside = 50;
   for (let i = 0; i < outside; i++) spawnSync('/bin/true', [tag]);
   await traced.stop(tag);
-  t.same(traced.execs.map(({ args }) => args[2]).toSorted(), wanted.toSorted(), 'no event of anybody else');
+  t.same(new Set(traced.execs.map(({ args }) => args[2])), new Set(wanted), 'no event of anybody else');
+  t.equal(traced.execs.length, wanted.length);
   t.ok((traced.result()?.counters.received ?? 0) < 2 * all.length + outside / 2, 'the host has been left out in the kernel');
   t.end();
 });

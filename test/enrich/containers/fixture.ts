@@ -173,7 +173,7 @@ export async function traceExec(
     event(source, record) {
       const event: EventObject = source.decode(record);
       execs.push({
-        args: String(event['args']).split(' '),
+        args: (event['args'] as string).split(' '),
         runtime: event['runtime'] as unknown as Exec['runtime'],
         k8s: event['k8s'] as unknown as Exec['k8s'],
       });

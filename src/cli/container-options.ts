@@ -96,6 +96,7 @@ export async function openContainers(
     kernel,
     names: cluster === null ? names : new ClusterNames(names, cluster),
     onNotice: notice,
+    polling: 'fallback',
     ...(hostRoot === null ? {} : { hostRoot }),
     ...(node === undefined ? {} : { node }),
   });

@@ -7,6 +7,10 @@ import type { ParamValue } from '../gadget/params.ts';
 import { GadgetRun, type RunOptions } from '../gadget/run.ts';
 import { eventStream, type EventStreamOptions } from '../gadget/stream.ts';
 import type { EventObject } from '../gadget/tree.ts';
+import { UsageError } from '../error.ts';
+import type { ContainerCollection } from './containers/collection.ts';
+import { ContainerFilter, type ContainerSelection } from './containers/filter.ts';
+import { ContainerPart, type ContainerScope } from './containers/part.ts';
 import { hostContext } from './context.ts';
 import { machineParts } from './machine-parts.ts';
 import { foreignPidsNotice, pidsAreHosts } from './pidns.ts';
@@ -24,6 +28,12 @@ export interface RunGadgetOptions extends Omit<RunOptions, 'params' | 'notice'>,
   readonly onNotice?: (message: string) => void;
   /** Names of addresses, such as a started {@link Cluster}, which stays the caller's to close. */
   readonly endpoints?: EndpointNames;
+  /** Whose events they are; an open collection, which stays the caller's to close. */
+  readonly containers?: ContainerCollection;
+  /** Events of these containers only; it needs {@link RunGadgetOptions.containers}. */
+  readonly select?: ContainerSelection;
+  /** With containers: events of everybody (default), of containers, or of the host alone. */
+  readonly scope?: ContainerScope;
 }
 
 /** Events of a running gadget, as `for await` takes them. */
@@ -49,6 +59,15 @@ export interface GadgetEvents extends AsyncIterable<EventObject> {
  */
 export function runGadget(options: RunGadgetOptions): GadgetEvents {
   const notice = options.onNotice ?? ((): void => {});
+  const { containers } = options;
+  if (containers === undefined && (options.select !== undefined || options.scope !== undefined)) {
+    throw new UsageError({
+      code: 'E_CONTAINERS',
+      what: 'events cannot be selected by containers that are not known',
+      next: 'give a ContainerCollection as containers',
+    });
+  }
+  const filter = options.select === undefined ? null : new ContainerFilter(options.select);
   const own = options.kernel === undefined;
   const kernel =
     options.kernel ??
@@ -59,6 +78,7 @@ export function runGadget(options: RunGadgetOptions): GadgetEvents {
     context: hostContext(kernel.sys, {
       vmlinuxBtf: () => kernel.vmlinuxBtf(),
       notice,
+      ...(containers === undefined ? {} : { containers }),
       ...(options.endpoints === undefined ? {} : { endpoints: options.endpoints }),
     }),
     notice,
@@ -70,7 +90,11 @@ export function runGadget(options: RunGadgetOptions): GadgetEvents {
     kernel,
     notice,
     params: new Map(Object.entries(options.params ?? {})),
-    parts: [...(options.parts ?? []), ...machineParts({ notice })],
+    parts: [
+      ...(options.parts ?? []),
+      ...(containers === undefined ? [] : [new ContainerPart(containers, { filter, scope: options.scope ?? 'all' })]),
+      ...machineParts({ notice }),
+    ],
   });
   let stream: AsyncGenerator<EventObject, void, undefined>;
   try {

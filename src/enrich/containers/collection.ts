@@ -1,7 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { clockGettime, timeNamespaceOffsets } from '../../sys/clock.ts';
 import type { BpfMap } from '../../bpf/map/map.ts';
 import { Kernel } from '../../bpf/kernel/kernel.ts';
+import { RawbpfError } from '../../error.ts';
+import { inInitialNamespace } from '../../sys/namespaces.ts';
 import type { ContainerFields, ContainerNames, EpochTime } from '../../gadget/context.ts';
 import { formatEpoch } from '../../gadget/special/epoch.ts';
 import { WallClock } from '../time.ts';
@@ -15,7 +16,10 @@ import { Naming } from './naming.ts';
 import { ContainerRecord, type RecordWorld } from './record.ts';
 import { SpaceHistory, type Space } from './spaces.ts';
 import { TASK_EVENT, type TaskEvent } from './task-event.ts';
+import { ProcessReader } from './process.ts';
+import { ProcWatcher } from './proc-watcher.ts';
 import { Tracker } from './tracker.ts';
+import type { Watcher } from './watcher.ts';
 
 /** How a {@link ContainerCollection} is made; all are optional. */
 export interface ContainerCollectionOptions {
@@ -27,6 +31,8 @@ export interface ContainerCollectionOptions {
   readonly hostRoot?: string;
   /** Name of this Kubernetes node. */
   readonly node?: string;
+  /** When to look into /proc instead of loading programs: only where they cannot be loaded (`fallback`), `always`, or, unless said, `never`. */
+  readonly polling?: 'never' | 'fallback' | 'always';
   /** Told what is missing: no runtime, no programs, lost events. */
   readonly onNotice?: (message: string) => void;
 }
@@ -59,7 +65,8 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   readonly ready: Promise<void>;
   readonly #options: ContainerCollectionOptions;
   readonly #kernel: Kernel;
-  readonly #tracker: Tracker;
+  readonly #tracker: Watcher;
+  readonly #processes: ProcessReader;
   readonly #spaces = new SpaceHistory();
   /** All that are there. */
   readonly #live = new Map<number, ContainerRecord>();
@@ -90,15 +97,13 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     };
     this.#changes = new Changes((any) => this.#tracker.setReferenced(any));
     this.#naming = options.names === undefined || options.names === null ? null : new Naming(options.names);
-    this.#tracker = new Tracker(
-      this.#kernel,
-      (event) => this.#take(event),
-      () => this.#settle(),
-    );
+    this.#processes = new ProcessReader(options.hostRoot ?? '');
+    this.#tracker = this.#watcher();
     this.#world = { host: this.#tracker.host, node: options.node ?? '', timeText };
     this.#measureClock();
     this.#tracker.scan();
     this.#tracker.drain();
+    this.#scanProcesses();
     this.#settle();
     options.names?.onEvent?.((event) => {
       if (event.type !== 'names') return;
@@ -269,7 +274,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
 
   #appeared(event: TaskEvent): void {
     // The scan reports what was there; its time is not when the namespace was made.
-    const from = event.fromMntns === 0 ? 0 : event.time;
+    const from = event.fromMntns === 0 && !(this.#tracker instanceof ProcWatcher) ? 0 : event.time;
     const space: Space = {
       mntns: event.mntns,
       unique: event.unique,
@@ -507,22 +512,40 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   }
 
   #isDead({ pid, snapshot }: ContainerRecord): boolean {
-    let stat: string;
-    try {
-      stat = readFileSync(`${this.#options.hostRoot ?? ''}/proc/${pid}/stat`, 'latin1');
-    } catch (error) {
-      // Another pid namespace shows other processes, or none.
-      return (error as NodeJS.ErrnoException).code === 'ENOENT' && this.#seesHostPids();
-    }
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return this.#seesHostPids() && (fields[0] === 'Z' || fields[0] === 'X' || BigInt(fields[19] ?? 0) !== snapshot.startTimeTicks);
+    return this.#processes.seesHostPids && this.#processes.startTicks(pid) !== snapshot.startTimeTicks;
   }
 
-  #seesHostPids(): boolean {
+  /** Programs in the kernel, or looks into /proc where they cannot be loaded or nobody wants them. */
+  #watcher(): Watcher {
+    const take = (event: TaskEvent): void => this.#take(event);
+    const polling = (): Watcher => new ProcWatcher(this.#options.hostRoot ?? '', take);
+    if (this.#options.polling === 'always') return polling();
     try {
-      return /^NSpid:\s+\d+$/m.test(readFileSync(`${this.#options.hostRoot ?? ''}/proc/self/status`, 'latin1'));
-    } catch {
-      return false;
+      return new Tracker(this.#kernel, take, () => this.#settle());
+    } catch (error) {
+      if (this.#options.polling !== 'fallback' || !(error instanceof RawbpfError)) throw error;
+      this.#notice(`containers are looked for in /proc, and those that are gone at once are missed: ${error.message}`);
+      return polling();
+    }
+  }
+
+  /** In a container the kernel's list of tasks has only its own: the host's are in the /proc that it was given. */
+  #scanProcesses(): void {
+    const { hostRoot } = this.#options;
+    if (this.#tracker instanceof ProcWatcher || inInitialNamespace('pid') === true) return;
+    if (hostRoot === undefined || !this.#processes.seesHostPids) {
+      this.#notice("containers that run already cannot be seen from this pid namespace: mount the host's /proc and say --host-root DIR");
+      return;
+    }
+    const seen = new Set<number>([this.#tracker.host.mntns]);
+    const hostUserns = this.#processes.namespace(1, 'user');
+    for (const pid of this.#processes.pids()) {
+      const mntns = this.#processes.namespace(pid, 'mnt');
+      if (mntns === 0 || seen.has(mntns) || this.#spaces.current(mntns) !== null) continue;
+      seen.add(mntns);
+      // Its number is all that is known of it: it is forgotten when another one has the number.
+      const event = this.#processes.event(pid, 0n, hostUserns);
+      if (event !== null) this.#take(event);
     }
   }
 

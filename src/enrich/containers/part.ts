@@ -69,6 +69,11 @@ export class ContainerPart implements RunPart {
     });
     // From now on the kernel adds what is new; then what is there.
     this.#slot = this.#containers.addFilter(this.#map);
+    if (this.#slot < 0) {
+      this.#map.close();
+      this.#map = null;
+      return {};
+    }
     // Processes that are ending have no namespace any more: user space finds out which one they had.
     this.#let(0);
     for (const space of this.#containers.spaces) if (this.#mayBeWanted(space) && space.to === null) this.#let(space.mntns);

@@ -12,6 +12,7 @@ import { testRun } from '../../bpf/program/test-run.ts';
 import { undoOnError } from '../../bpf/undo.ts';
 import { UnsupportedError } from '../../error.ts';
 import { readTaskEvent, type TaskEvent } from './task-event.ts';
+import type { Watcher } from './watcher.ts';
 
 /** Runs of one process that can filter at the same time; MAX_FILTERS of programs/tracker.bpf.c. */
 const maxFilters = 8;
@@ -35,7 +36,7 @@ export interface ExitedTask {
 }
 
 /** The programs that see mount namespaces, loaded and attached, and what they tell. */
-export class Tracker {
+export class Tracker implements Watcher {
   readonly host: HostNamespaces;
   readonly #collection: Collection;
   readonly #reader: RingbufReader;

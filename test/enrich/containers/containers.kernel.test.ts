@@ -271,3 +271,24 @@ void t.test('a machine without a runtime: one notice', async (t) => {
   t.equal(notices.length, 1);
   t.end();
 });
+
+void t.test('without programs of ours /proc and the folders of cgroups tell, and user space filters alone', async (t) => {
+  const [there = '', later = ''] = words(2, 'm');
+  const before = startContainer({ cgroup: inDocker(there), command: ['sh', '-c', 'echo ready; read x'] });
+  await new Promise((resolve) => before.stdout?.once('data', resolve));
+  const traced = await traceExec({ polling: 'always', filter: new ContainerFilter({ containerName: idOf(later) }) });
+  const { containers } = traced;
+  t.match(
+    containers.list.find(({ id }) => id === idOf(there)),
+    { runtime: 'docker', state: 'running' },
+  );
+  const after = startContainer({ cgroup: inDocker(later), command: ['sh', '-c', `read x; /bin/true ${tag} ${later}`] });
+  t.ok(await until(() => containers.list.some(({ id }) => id === idOf(later))), 'a new one is found');
+  after.stdin?.end();
+  before.stdin?.end();
+  t.ok(await until(() => !containers.list.some(({ id }) => id === idOf(later) || id === idOf(there))), 'their ends are seen');
+  await traced.stop(tag);
+  t.ok(traced.execs.length > 0 && traced.execs.every(({ runtime }) => runtime.containerId === idOf(later)), 'nobody else shows');
+  t.ok(traced.execs.some(({ args }) => args[0] === '/bin/true' && args[2] === later));
+  t.end();
+});

@@ -4,6 +4,7 @@ import { ContainerFilter } from '../../../src/enrich/containers/filter.ts';
 import { identityOfCgroups, identityOfProcess } from '../../../src/enrich/containers/identity.ts';
 import type { Container } from '../../../src/enrich/containers/container.ts';
 import type { PodNames, RuntimeNames } from '../../../src/enrich/containers/names.ts';
+import { cgroupMounts } from '../../../src/enrich/containers/process.ts';
 import { SpaceHistory, type Space } from '../../../src/enrich/containers/spaces.ts';
 import type { CgroupPlace, TaskEvent } from '../../../src/enrich/containers/task-event.ts';
 import { emptyNames, emptyPod } from '../../../src/enrich/runtimes/source.ts';
@@ -181,5 +182,25 @@ void t.test('flags select containers', (t) => {
   for (const bad of [{ containerName: '' }, { containerName: 'a,,b' }, { runtime: '!' }, { labels: ['app'] }, { labels: ['=x'] }]) {
     t.throws(() => new ContainerFilter(bad), { code: 'E_CONTAINER_FILTER' }, JSON.stringify(bad));
   }
+  t.end();
+});
+
+void t.test('where hierarchies of cgroups are mounted', (t) => {
+  // A systemd host in hybrid mode (proc_pid_mountinfo(5)).
+  const mountinfo = [
+    '26 25 0:22 / /sys/fs/cgroup/unified rw,nosuid shared:5 - cgroup2 cgroup2 rw,nsdelegate',
+    '27 25 0:23 / /sys/fs/cgroup/systemd rw,nosuid shared:6 - cgroup cgroup rw,xattr,name=systemd',
+    '30 25 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct',
+    '31 25 0:27 / /proc rw,nosuid - proc proc rw',
+    '',
+  ].join('\n');
+  t.same(
+    [...cgroupMounts(mountinfo)],
+    [
+      ['', '/sys/fs/cgroup/unified'],
+      ['name=systemd', '/sys/fs/cgroup/systemd'],
+      ['cpu,cpuacct', '/sys/fs/cgroup/cpu,cpuacct'],
+    ],
+  );
   t.end();
 });

@@ -62,6 +62,7 @@ export type { MappedMap } from './map/memory.ts';
 export { listMaps, openMapByFd, openMapById, openPinnedMap } from './map/open.ts';
 export type { TypedMap, ValueCodec } from './map/typed.ts';
 export { unpin } from './pin.ts';
+export { BpfToken, createToken } from './token.ts';
 export type { ProgramInfo } from './program/info.ts';
 export { loadProgram, type ProgramContext } from './program/load.ts';
 export { BpfProgram } from './program/program.ts';

@@ -1,4 +1,5 @@
 import { BPF_CMD } from '../bpf/uapi/cmd.gen.ts';
+import { BPF_F } from '../bpf/uapi/flags.gen.ts';
 import type { StructValues } from '../bytes/struct.ts';
 import { BPF_ATTR, type BpfCommand } from './bpf-attr/index.ts';
 import { SyscallError, type SyscallFailure } from './errno.ts';
@@ -20,7 +21,8 @@ const pinned: StructValues[] = [];
  * Makes a bpf(2) call; fields left out of `values` are zero, buffers given for pointer fields are passed by address.
  * Use it where the kernel writes into the attribute (`next_id`, `log_true_size`): {@link bpf} gives the result alone.
  */
-export function bpfCall(sys: Sys, command: BpfCommand, values: StructValues): BpfResult {
+export function bpfCall(sys: Sys, command: BpfCommand, given: StructValues): BpfResult {
+  const values = sys.tokenFd === null ? given : withToken(sys.tokenFd, command, given);
   const attr = BPF_ATTR[command].encode(values, (bytes) => sys.addressOf(bytes));
   pinned.push(values);
   try {
@@ -28,6 +30,19 @@ export function bpfCall(sys: Sys, command: BpfCommand, values: StructValues): Bp
   } finally {
     pinned.pop();
   }
+}
+
+/** Where the commands that take a token take it (BPF_F_TOKEN_FD). */
+const tokenFields: Readonly<Partial<Record<BpfCommand, readonly [flags: string, fd: string]>>> = {
+  BPF_MAP_CREATE: ['map_flags', 'map_token_fd'],
+  BPF_PROG_LOAD: ['prog_flags', 'prog_token_fd'],
+  BPF_BTF_LOAD: ['btf_flags', 'btf_token_fd'],
+};
+
+function withToken(fd: number, command: BpfCommand, values: StructValues): StructValues {
+  const fields = tokenFields[command];
+  if (fields === undefined) return values;
+  return { ...values, [fields[0]]: Number(values[fields[0]] ?? 0) | BPF_F.BPF_F_TOKEN_FD, [fields[1]]: fd };
 }
 
 /** Makes a bpf(2) call; returns its value (a new fd, 0) or the negative errno. */

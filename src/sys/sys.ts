@@ -8,10 +8,13 @@ import { syscallNumber, type SyscallArch, type SyscallName } from './syscall-tab
 export class Sys {
   readonly backend: FfiBackend;
   readonly arch: SyscallArch;
+  /** A BPF token that goes with calls that take one; null for none. */
+  readonly tokenFd: number | null;
 
-  constructor(backend: FfiBackend, arch: SyscallArch) {
+  constructor(backend: FfiBackend, arch: SyscallArch, tokenFd: number | null = null) {
     this.backend = backend;
     this.arch = arch;
+    this.tokenFd = tokenFd;
   }
 
   /** Whether a kernel answers, not a script or a recording. */

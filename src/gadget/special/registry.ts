@@ -1,6 +1,7 @@
 import type { Field } from '../field.ts';
 import type { SourceBuilder } from '../source-builder.ts';
 import { bytesType } from './bytes.ts';
+import { dnsType } from './dns.ts';
 import { durationType } from './duration.ts';
 import { l3endpointType, l4endpointType } from './endpoint.ts';
 import { enumType } from './enum.ts';
@@ -42,6 +43,7 @@ const specials: readonly SpecialType[] = [
   kernelStackType,
   userStackType,
   stringsType,
+  dnsType,
   placedType,
 ];
 

@@ -4,6 +4,7 @@
 import { openSync, writeSync } from 'node:fs';
 import { PerfReader } from '../src/bpf/events/perf-reader.ts';
 import { RingbufReader } from '../src/bpf/events/ringbuf-reader.ts';
+import { ColumnBatch } from '../src/gadget/columns.ts';
 import { ByteWriter } from '../src/output/byte-writer.ts';
 import { JsonWriter } from '../src/output/json.ts';
 import { defaultSys } from '../src/sys/default-sys.ts';
@@ -126,6 +127,27 @@ export const ways: Readonly<Record<string, Way>> = {
         if (reader.pendingBytes === 0 && records === reader.counters.received - before) break;
       }
       return { records, sum, ns: cpuTime() - start, bytes: 0 };
+    }),
+  },
+  columns: {
+    name: 'every field into a typed array of its own (ColumnBatch)',
+    mode: 'drain',
+    peers: both,
+    open: overRing(() => {
+      const batch = new ColumnBatch(eventSource(sys));
+      const numbers = batch.column('number').values as BigUint64Array;
+      const low = new Uint32Array(numbers.buffer);
+      return (reader) =>
+        timed(() => {
+          total[0] = 0;
+          const records = reader.drainBlocksUnsafe((view, offsets, lengths, count) => {
+            batch.read(view, offsets, lengths, count);
+            let sum = 0;
+            for (let i = 0; i < batch.length; i++) sum += low[i * 2] as number;
+            total[0] = (total[0] as number) + sum;
+          });
+          return { records, sum: total[0] ?? 0 };
+        });
     }),
   },
   objects: {

@@ -1,6 +1,6 @@
 // `npm run test:vm`: boots Debian kernels under QEMU and runs there, one VM at a time, the gadgets and the kernel tests.
 //   node scripts/test-vm.mjs [--kernel K]... [--what check,gadgets,perf,tests]... [--only PART] [--timeout S] [--no-build]
-//     --kernel   5.10, 6.1, 6.12, 7.3, or 6.1/arm64 (may be repeated; default: the four of x86-64)
+//     --kernel   5.10, 6.1, 6.12, 7.3, or 6.1/arm64 (may be repeated; default: all of these)
 //     --what     check: load every program of every gadget; gadgets: run each, compare what it says with what was done;
 //                perf: the same on a kernel whose ring buffers were taken away; tests: the kernel tests of test/
 //     --only     of the tests, those whose file name has one of these parts in it: bpf/link,gadgets/
@@ -15,7 +15,7 @@ import { PROJECT, rootFilesystem } from './vm/rootfs.mjs';
 
 const { values } = parseArgs({
   options: {
-    kernel: { type: 'string', multiple: true, default: ['5.10', '6.1', '6.12', '7.3'] },
+    kernel: { type: 'string', multiple: true, default: ['5.10', '6.1', '6.12', '7.3', '6.1/arm64'] },
     what: { type: 'string', default: 'check,gadgets,perf,tests' },
     only: { type: 'string', default: '' },
     timeout: { type: 'string', default: '3600' },
@@ -33,17 +33,35 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
   });
 }
 
-const tally = { passed: 0, failed: 0, skipped: 0 };
+/** What came of each kernel: counts, seconds, and how often each reason to skip was given. */
+const results = new Map();
 
-function count(line) {
-  if (line.startsWith('ok - ')) tally.passed++;
-  else if (line.startsWith('not ok - ')) tally.failed++;
-  else if (line.startsWith('skip - ')) tally.skipped++;
+function resultOf(kernel) {
+  if (!results.has(kernel)) results.set(kernel, { passed: 0, failed: 0, skipped: 0, seconds: 0, reasons: new Map() });
+  return results.get(kernel);
 }
 
-function report(line) {
-  count(line);
+function report(kernel, line) {
+  const result = resultOf(kernel);
+  if (line.startsWith('ok - ')) result.passed++;
+  else if (line.startsWith('not ok - ')) result.failed++;
+  else if (line.startsWith('skip - ')) {
+    const why = / # (.*)$/.exec(line)?.[1] ?? 'no reason given';
+    result.skipped++;
+    result.reasons.set(why, (result.reasons.get(why) ?? 0) + 1);
+  }
   console.log(line);
+}
+
+/** The results as a table in Markdown. */
+function summary() {
+  const rows = [...results].map(
+    ([kernel, { passed, failed, skipped, seconds }]) => `| ${kernel} | ${passed} | ${failed} | ${skipped} | ${seconds} |`,
+  );
+  const reasons = [...results].flatMap(([kernel, result]) =>
+    [...result.reasons].map(([why, times]) => `- ${kernel}: ${times} skipped: ${why}`),
+  );
+  return ['| kernel | passed | failed | skipped | seconds |', '|---|---|---|---|---|', ...rows, '', ...reasons].join('\n');
 }
 
 /** Runs scripts/vm/guest-tests.mjs in one VM; its lines go on to stdout and are counted. */
@@ -72,13 +90,15 @@ function runVm(kernel, what, rigFlags) {
       rest = lines.pop();
       for (const line of lines) {
         if (line === '# end') ended = true;
-        else report(line);
+        else report(kernel, line);
       }
     });
     vm.on('close', (code) => {
       // A VM that ended early has left tests out: that is a failure of its own.
-      if (!ended) report(`not ok - ${kernel}: the VM did not reach the end (exit code ${code}${code === 124 ? ': time-out' : ''})`);
-      console.log(`# ${kernel}: ${Math.round((Date.now() - started) / 1000)} s`);
+      if (!ended) report(kernel, `not ok - ${kernel}: the VM did not reach the end (exit code ${code}${code === 124 ? ': time-out' : ''})`);
+      const seconds = Math.round((Date.now() - started) / 1000);
+      resultOf(kernel).seconds += seconds;
+      console.log(`# ${kernel}: ${seconds} s`);
       resolve();
     });
   });
@@ -91,8 +111,9 @@ for (const kernel of values.kernel) {
   const plain = wanted.filter((what) => what !== 'perf');
   if (plain.length > 0) await runVm(kernel, plain, []);
   if (!wanted.includes('perf') || stopped) continue;
-  if (kernel.endsWith('/arm64')) report(`skip - ${kernel}: without ring buffers # the rig can take them away on x86-64 only`);
+  if (kernel.endsWith('/arm64')) report(kernel, `skip - ${kernel}: without ring buffers # the rig can take them away on x86-64 only`);
   else await runVm(kernel, ['gadgets'], ['--no-ringbuf']);
 }
-console.log(`${tally.passed} passed, ${tally.failed} failed, ${tally.skipped} skipped`);
-process.exitCode = tally.failed === 0 && tally.passed > 0 && !stopped ? 0 : 1;
+const total = (key) => [...results.values()].reduce((sum, result) => sum + result[key], 0);
+console.log(`${summary()}\n${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`);
+process.exitCode = total('failed') === 0 && total('passed') > 0 && !stopped ? 0 : 1;

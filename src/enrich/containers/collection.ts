@@ -9,10 +9,10 @@ import { WallClock } from '../time.ts';
 import { mergeNames } from '../runtimes/join.ts';
 import { Changes } from './changes.ts';
 import type { Container, ContainerChange, ContainerNetns, ContainerSet } from './container.ts';
-import { commonFields } from './fields.ts';
 import { identityOfCgroups, identityOfProcess, type Identity } from './identity.ts';
 import type { NameSource } from './names.ts';
 import { Naming } from './naming.ts';
+import { NetnsIndex } from './netns-index.ts';
 import { ContainerRecord, type RecordWorld } from './record.ts';
 import { SpaceHistory, type Space } from './spaces.ts';
 import { TASK_EVENT, type TaskEvent } from './task-event.ts';
@@ -71,13 +71,11 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   /** All that are there. */
   readonly #live = new Map<number, ContainerRecord>();
   readonly #byId = new Map<string, ContainerRecord>();
-  /** By network namespace, those lately gone too. */
-  readonly #byNetns = new Map<number, ContainerRecord[]>();
+  readonly #byNetns = new NetnsIndex(lingerMs * 1e6);
   readonly #naming: Naming | null;
   readonly #changes: Changes;
   readonly #decided = new Set<(spaces: readonly Space[]) => void>();
   readonly #timers = new Set<NodeJS.Timeout>();
-  readonly #netnsFields = new Map<number, { readonly version: number; readonly fields: ContainerFields | null }>();
   readonly #world: RecordWorld;
   readonly #toldLosses = { events: 0, filters: 0 };
   #version = 0;
@@ -165,13 +163,9 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   }
 
   byNetns(inode: number, bootNs: number): ContainerFields | null {
-    if (bootNs === 0) {
-      const kept = this.#netnsFields.get(inode);
-      if (kept !== undefined && kept.version === this.#version) return kept.fields;
-    }
-    const fields = commonFields(this.inNetns(inode, bootNs).map((record) => record.fieldsFor('')));
-    if (bootNs === 0) this.#netnsFields.set(inode, { version: this.#version, fields });
-    return fields;
+    if (inode === 0 || inode === this.#tracker.host.netns) return null;
+    this.sync(bootNs);
+    return this.#byNetns.fields(inode, bootNs, this.#version);
   }
 
   /** The mount namespace of an event; see {@link ContainerNames.byMntns}. Null for the host's, and for one never seen. */
@@ -187,13 +181,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   inNetns(inode: number, bootNs: number): readonly ContainerRecord[] {
     if (inode === 0 || inode === this.#tracker.host.netns) return [];
     this.sync(bootNs);
-    const all = (this.#byNetns.get(inode) ?? []).filter(({ sandbox, hostNetwork }) => !sandbox && !hostNetwork);
-    const there = all.filter(({ goneBootNs, sinceBootNs }) => goneBootNs === null && (bootNs === 0 || sinceBootNs <= bootNs));
-    if (there.length > 0) return there;
-    // The number may belong to another namespace by now; events of the last moments still come.
-    const last = all.filter(({ goneBootNs }) => goneBootNs !== null && (bootNs === 0 || bootNs < goneBootNs + lingerMs * 1e6));
-    const newest = Math.max(0, ...last.map(({ sinceBootNs }) => (bootNs === 0 || sinceBootNs <= bootNs ? sinceBootNs : 0)));
-    return last.filter(({ sinceBootNs, goneBootNs }) => (goneBootNs ?? 0) >= newest && sinceBootNs <= (bootNs || Infinity));
+    return this.#byNetns.at(inode, bootNs);
   }
 
   /**
@@ -311,7 +299,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       own.update(event);
       if (event.kind !== TASK_EVENT.ATTACH && (own.pid === 0 || event.kind === TASK_EVENT.INIT)) own.setProcess(event);
       if (event.kind === TASK_EVENT.EXEC) own.state = 'running';
-      this.#place(own);
+      this.#byNetns.place(own);
       this.#announce(own);
       return;
     }
@@ -330,7 +318,14 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   #ended(space: Space, event: TaskEvent): void {
     const record = space.container;
     const isMain = record !== null && record.unique === space.unique;
-    if (event.kind === TASK_EVENT.DIED && (!isMain || record.pid !== event.pid)) return;
+    if (event.kind === TASK_EVENT.DIED) {
+      if (!isMain || record.pid !== event.pid) return;
+      // The first process takes a pid namespace with it; elsewhere it may be a runtime's hook, and others go on.
+      if (event.nsPid !== 1 || record.pidns === this.#tracker.host.pidns) {
+        record.pid = 0;
+        return;
+      }
+    }
     if (event.kind === TASK_EVENT.GONE) space.to = event.time;
     if (isMain && record.goneBootNs === null) this.#gone(record, event.time);
     if (event.kind !== TASK_EVENT.GONE) return;
@@ -373,7 +368,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     if (event.kind === TASK_EVENT.EXEC || event.fromMntns === 0) record.state = 'running';
     this.#live.set(record.serial, record);
     if (record.hasId) this.#byId.set(record.id, record);
-    this.#place(record);
+    this.#byNetns.place(record);
     this.#version++;
     this.#askName(record);
     this.#decide(space, 'container');
@@ -384,7 +379,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     record.mntns = space.mntns;
     record.unique = space.unique;
     record.update(event);
-    this.#place(record);
+    this.#byNetns.place(record);
   }
 
   #rename(record: ContainerRecord, identity: Identity): void {
@@ -445,25 +440,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     }
     if (record.announced && !record.sandbox) this.#changes.tell({ type: 'removed', container: record.snapshot });
     this.#after(lingerMs, () => this.#tracker.forget(record.mntns, record.unique));
-    this.#after(rememberNs / 1e6, () => {
-      const left = (this.#byNetns.get(record.netns) ?? []).filter((other) => other !== record);
-      if (left.length > 0) this.#byNetns.set(record.netns, left);
-      else this.#byNetns.delete(record.netns);
-      this.#netnsFields.delete(record.netns);
-    });
-  }
-
-  /** Files a container under its network namespace, which is not final before its program runs. */
-  #place(record: ContainerRecord): void {
-    for (const [netns, all] of this.#byNetns) {
-      if (netns === record.netns || !all.includes(record)) continue;
-      const left = all.filter((other) => other !== record);
-      if (left.length > 0) this.#byNetns.set(netns, left);
-      else this.#byNetns.delete(netns);
-    }
-    const all = this.#byNetns.get(record.netns);
-    if (all === undefined) this.#byNetns.set(record.netns, [record]);
-    else if (!all.includes(record)) all.push(record);
+    this.#after(rememberNs / 1e6, () => this.#byNetns.remove(record));
   }
 
   #ownerOfPidns(event: TaskEvent): ContainerRecord | null {
@@ -506,13 +483,16 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     this.#settle();
     const now = performance.now() * 1e6 + this.#bootAhead;
     this.#spaces.prune(now - rememberNs);
-    for (const record of this.#live.values()) {
-      if (record.pid !== 0 && this.#isDead(record)) this.#gone(record, now);
-    }
+    const gone = [...this.#live.values()].filter((record) => this.#isDead(record));
+    for (const record of gone) this.#gone(record, now);
   }
 
-  #isDead({ pid, snapshot }: ContainerRecord): boolean {
-    return this.#processes.seesHostPids && this.#processes.startTicks(pid) !== snapshot.startTimeTicks;
+  #isDead({ pid, mntns, snapshot, pidns }: ContainerRecord): boolean {
+    if (!this.#processes.seesHostPids) return false;
+    if (pid !== 0 && this.#processes.startTicks(pid) === snapshot.startTimeTicks) return false;
+    // With processes of its own it ends with the first; else with the last.
+    if (pid !== 0 && pidns !== this.#tracker.host.pidns) return true;
+    return !this.#processes.pids().some((each) => this.#processes.namespace(each, 'mnt') === mntns);
   }
 
   /** Programs in the kernel, or looks into /proc where they cannot be loaded or nobody wants them. */

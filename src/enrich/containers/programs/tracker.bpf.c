@@ -498,7 +498,7 @@ static __always_inline int moved(void)
 	bpf_map_delete_elem(&leaving, &tid);
 	if (inode == 0 || inode == from || inode == host_mntns)
 		return 0;
-	look(task, ns, inode, from);
+	look_for_init(task, look(task, ns, inode, from));
 	return 0;
 }
 

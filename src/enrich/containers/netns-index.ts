@@ -1,0 +1,57 @@
+import type { ContainerFields } from '../../gadget/context.ts';
+import { commonFields } from './fields.ts';
+import type { ContainerRecord } from './record.ts';
+
+/** Containers by network namespace, those lately gone too. */
+export class NetnsIndex {
+  readonly #byInode = new Map<number, ContainerRecord[]>();
+  readonly #fields = new Map<number, { readonly version: number; readonly fields: ContainerFields | null }>();
+  readonly #lingerNs: number;
+
+  /** `lingerNs`: for how long events of a container that is gone still come. */
+  constructor(lingerNs: number) {
+    this.#lingerNs = lingerNs;
+  }
+
+  /** Files a container under its namespace, which is not final before its program runs. */
+  place(record: ContainerRecord): void {
+    for (const [netns, all] of this.#byInode) if (netns !== record.netns && all.includes(record)) this.#take(netns, record);
+    const all = this.#byInode.get(record.netns);
+    if (all === undefined) this.#byInode.set(record.netns, [record]);
+    else if (!all.includes(record)) all.push(record);
+  }
+
+  remove(record: ContainerRecord): void {
+    this.#take(record.netns, record);
+  }
+
+  /** Containers there at a time in nanoseconds since boot; 0 for now. */
+  at(inode: number, bootNs: number): readonly ContainerRecord[] {
+    const all = (this.#byInode.get(inode) ?? []).filter(({ sandbox, hostNetwork }) => !sandbox && !hostNetwork);
+    const there = all.filter(({ goneBootNs, sinceBootNs }) => goneBootNs === null && (bootNs === 0 || sinceBootNs <= bootNs));
+    if (there.length > 0) return there;
+    // The number may belong to another namespace by now; events of the last moments still come.
+    const late = all.filter(
+      ({ goneBootNs, sinceBootNs }) =>
+        goneBootNs !== null && (bootNs === 0 || (sinceBootNs <= bootNs && bootNs < goneBootNs + this.#lingerNs)),
+    );
+    const newest = Math.max(0, ...late.map(({ sinceBootNs }) => sinceBootNs));
+    return late.filter(({ goneBootNs }) => (goneBootNs ?? 0) >= newest);
+  }
+
+  /** What the containers there have in common. `version` grows whenever the answer may be another one. */
+  fields(inode: number, bootNs: number, version: number): ContainerFields | null {
+    const kept = bootNs === 0 ? this.#fields.get(inode) : undefined;
+    if (kept !== undefined && kept.version === version) return kept.fields;
+    const fields = commonFields(this.at(inode, bootNs).map((record) => record.fieldsFor('')));
+    if (bootNs === 0) this.#fields.set(inode, { version, fields });
+    return fields;
+  }
+
+  #take(netns: number, record: ContainerRecord): void {
+    const left = (this.#byInode.get(netns) ?? []).filter((other) => other !== record);
+    if (left.length > 0) this.#byInode.set(netns, left);
+    else this.#byInode.delete(netns);
+    this.#fields.delete(netns);
+  }
+}

@@ -16,7 +16,7 @@ const HELP = `Real container runtimes for tests, below one folder.
   node scripts/containers/rig.mjs start RUNTIME...        docker, containerd, podman, cri; prints JSON: sockets, clients, image
   node scripts/containers/rig.mjs exec RUNTIME ARGS...    runs the runtime's client: docker, ctr, podman
   node scripts/containers/rig.mjs pod NAME [CONTAINER=COMMAND...]   a pod through CRI; prints JSON: ids
-       --namespace N  --label K=V  --host-network
+       --namespace N  --uid UID  --label K=V  --host-network
   node scripts/containers/rig.mjs unpod SANDBOX           removes a pod
   node scripts/containers/rig.mjs with RUNTIME... -- COMMAND   starts, runs COMMAND with the JSON in RAWBPF_RIG, stops
   node scripts/containers/rig.mjs status                  daemons, processes and mounts of the rig
@@ -154,6 +154,7 @@ async function pod(rig, name, commands, given) {
     return await cri.startPod({
       name,
       ...(given.namespace === undefined ? {} : { namespace: given.namespace }),
+      ...(given.uid === undefined ? {} : { uid: given.uid }),
       labels,
       containers,
       hostNetwork: given['host-network'] === true,
@@ -183,6 +184,7 @@ async function main(args) {
     options: {
       dir: { type: 'string', default: process.env.RAWBPF_RIG_DIR ?? path.join(os.tmpdir(), 'rawbpf-rig') },
       namespace: { type: 'string' },
+      uid: { type: 'string' },
       label: { type: 'string', multiple: true },
       'host-network': { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },

@@ -108,6 +108,8 @@ export class ContainerdSource extends SocketSource {
           listener({ type: 'names', id, names });
         }
         return;
+      // Before the first process: the only chance to learn about one that is removed as soon as it ends.
+      case '/containers/create':
       case '/containers/update':
         void this.#tellTask(namespace, id, null, listener);
         return;

@@ -12,7 +12,9 @@ for (const [, pattern, type, attach, flags] of table
   const words = Object.entries(flagNames).flatMap(([word, name]) => (new RegExp(`\\b${word}\\b`).test(flags) ? [name] : []));
   theirs.push([pattern, type, attach === '0' ? null : attach, words.toSorted().join(' ')].join(' | '));
 }
-const ours = sectionRows.map(([pattern, type, attach, , ...flags]) => [pattern, type, attach, flags.toSorted().join(' ')].join(' | '));
+const ours = sectionRows.map(([pattern, type, attach, , ...flags]) =>
+  [pattern, type, attach, flags.map(String).toSorted().join(' ')].join(' | '),
+);
 const different = theirs.map((row, i) => (row === ours[i] ? null : `libbpf: ${row}\n  ours: ${ours[i]}`)).filter((row) => row !== null);
 console.log(`${theirs.length} rows in libbpf, ${ours.length} here, ${different.length} differ`);
 for (const row of different) console.log(row);

@@ -122,7 +122,7 @@ for (const header of readdirSync(folder).filter((name) => name.endsWith('.h'))) 
 }
 
 for (const [title, headers] of groups) {
-  print(`## ${title}`);
+  print(`## ${String(title)}`);
   print();
   for (const header of headers) {
     const text = readFileSync(path.join(folder, header), 'utf8');

@@ -1,7 +1,7 @@
 // What scripts/test-vm.mjs runs in the guest: prints `ok - `, `not ok - ` and `skip - ` lines, and `# end` at the end.
 //   node scripts/vm/guest-tests.mjs NAME WHAT[,WHAT...] [PART,...]
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 
 const [name, whats, part = ''] = process.argv.slice(2);

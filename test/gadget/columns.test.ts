@@ -5,10 +5,11 @@ import type { EventValue } from '../../src/gadget/read.ts';
 import { sourceFixture } from './fixture.ts';
 
 /** What a column holds of event `i`, in the form that decoding gives it. */
-function valueAt({ field, values, width, text }: Column, i: number): EventValue {
-  if (field.kind === 'string') return text(i);
+function valueAt(column: Column, i: number): EventValue {
+  const { field, values, width } = column;
+  if (field.kind === 'string') return column.text(i);
   if (Array.isArray(values)) return values[i] as EventValue;
-  const part = [...values.slice(i * width, (i + 1) * width)];
+  const part = Array.from<number | bigint>(values.slice(i * width, (i + 1) * width));
   if (field.kind === 'bytes') return Uint8Array.from(part as number[]);
   if (field.kind === 'array') return part;
   const value = part[0] as number | bigint;

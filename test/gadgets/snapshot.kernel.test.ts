@@ -33,7 +33,7 @@ async function waiting(
     '-e',
     `use strict; use Socket; $| = 1; ${script}; print "ready\\n"; sleep 1 while 1;`,
   ];
-  const child = spawn(file, args, { cwd, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(file, args, { cwd, stdio: ['ignore', 'pipe', 'ignore'] });
   t.teardown(() => child.kill('SIGKILL'));
   for await (const data of child.stdout) if (String(data).includes('ready')) break;
   return child as ChildProcess & { readonly pid: number };

@@ -177,8 +177,10 @@ void t.test('a process group, and a signal of the kernel', { skip }, async (t) =
   const work = () =>
     runPerl(String.raw`
       $SIG{USR1} = "IGNORE"; setpgrp 0, 0;
-      pipe my $wait, my $end;
-      my @children = map { my $pid = fork // die; if (!$pid) { close $end; sysread $wait, my $nothing, 1; exit } $pid } 1, 2;
+      pipe my $wait, my $end; pipe my $ready, my $begun;
+      # perl blocks all signals around fork: a child that has not come so far takes what it would ignore for pending.
+      my @children = map { my $pid = fork // die; if (!$pid) { close $end; syswrite $begun, "."; sysread $wait, my $nothing, 1; exit } $pid } 1, 2;
+      sysread $ready, my $dot, 1 for @children;
       print "group ", syscall(62, -$$, 10), " @children\n";
       close $end; close $wait; wait; wait;
       my $pid = fork // die;

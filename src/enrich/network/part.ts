@@ -113,7 +113,7 @@ export class NetworkPart implements RunPart {
     this.#watch = null;
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#timer = null;
-    for (const netns of [...this.#places.keys()]) this.#leave(netns);
+    for (const netns of Array.from(this.#places.keys())) this.#leave(netns);
     for (const { calls } of this.#attached) calls.close();
     this.#attached = [];
     this.#kernel = null;

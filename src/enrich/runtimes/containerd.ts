@@ -107,9 +107,9 @@ export class ContainerdSource extends SocketSource {
           const names = { ...emptyNames, containerId: id, runtimeName: 'containerd', containerName: id, containerImageName: event.text(2) };
           listener({ type: 'names', id, names });
         }
+        // Before the first process: the only chance to learn about one that is removed as soon as it ends.
+        void this.#tellTask(namespace, id, null, listener);
         return;
-      // Before the first process: the only chance to learn about one that is removed as soon as it ends.
-      case '/containers/create':
       case '/containers/update':
         void this.#tellTask(namespace, id, null, listener);
         return;

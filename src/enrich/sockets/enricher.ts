@@ -70,7 +70,7 @@ export class SocketEnricher {
     const notice = options.notice ?? ((): void => {});
     const spec = openObject(readFileSync(objectUrl), { name: 'sockets' });
     const viaCgroup = options.egress === 'cgroup' || (options.egress !== 'queue' && inInitialNamespace('cgroup') !== false);
-    const hasReceive = kernel.vmlinuxBtf()?.findByName('btf_trace_sock_recv_length', 'TYPEDEF') != null;
+    const hasReceive = (kernel.vmlinuxBtf()?.findByName('btf_trace_sock_recv_length', 'TYPEDEF') ?? null) !== null;
     const left = new Set<string>([viaCgroup ? queueProgram : 'socket_sends', ...(hasReceive ? [] : [receiveProgram])]);
     const { collection, sweeps } = undoOnError((undo) => {
       const loaded = undo.own(

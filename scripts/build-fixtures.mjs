@@ -17,6 +17,7 @@ const table = [
   { output: 'fixtures/tour.bpfeb.o', source: 'fixtures/src/tour.bpf.c', target: 'bpfeb', flags: [] },
   { output: 'fixtures/nobtf.bpf.o', source: 'fixtures/src/nobtf.bpf.c', target: 'bpf', flags: ['-g0'] },
   { output: 'fixtures/runtime.bpf.o', source: 'fixtures/src/runtime.bpf.c', target: 'bpf', flags: ['-Wno-missing-declarations'] },
+  { output: 'fixtures/losses.bpf.o', source: 'fixtures/src/losses.bpf.c', target: 'bpf', flags: [] },
   { output: 'fixtures/kinds.bpf.o', source: 'fixtures/src/kinds.bpf.c', target: 'bpf', flags: [] },
   { output: 'fixtures/core/cases.bpf.o', source: 'fixtures/core/cases.bpf.c', target: 'bpf', flags: ['-w'] },
   { output: 'fixtures/core/target.o', source: 'fixtures/core/target.c', target: 'bpf', flags: ['-w'] },

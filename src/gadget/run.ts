@@ -4,6 +4,9 @@ import type { EventSource } from '../bpf/events/event-source.ts';
 import type { UnsafeVisitor } from '../bpf/events/record-block.ts';
 import type { BpfMap } from '../bpf/map/map.ts';
 import { namedMap } from '../bpf/collection/options.ts';
+import { countLosses } from '../bpf/object/count-losses.ts';
+import type { ObjectSpec } from '../bpf/object/spec.ts';
+import { BPF_MAP_TYPE } from '../bpf/uapi/index.ts';
 import { Kernel } from '../bpf/kernel/kernel.ts';
 import { UsageError } from '../error.ts';
 import { isAlternative } from './alternatives.ts';
@@ -14,7 +17,7 @@ import type { Gadget } from './gadget.ts';
 import { pinsOf } from './pins.ts';
 import { specToLoad } from './load-spec.ts';
 import { selfVariables } from './self.ts';
-import { LossCounter, type LossPlace } from './loss-counter.ts';
+import { LossCounter, sharedCounter, type LossPlace } from './loss-counter.ts';
 import type { ParamValue } from './params.ts';
 import { kernelStackMap } from './kernel-stacks.ts';
 import { buildIdMap, userStackMap } from './user-stacks.ts';
@@ -24,6 +27,8 @@ import { printable } from '../bytes/printable.ts';
 import { HeldEvents, judgeOf, type Judge } from './held-events.ts';
 import type { PartLoad, RunPart, Verdict } from './part.ts';
 import { RecordList } from './record-list.ts';
+
+const maxBufferSize = 2 ** 30;
 
 /** Takes events where they lie: records are lent for the time of the call. */
 export interface EventSink {
@@ -58,6 +63,10 @@ export interface RunOptions extends FetchOptions {
   /** Bytes of events that may be held until a part knows whether they are wanted; 16 MiB unless said. */
   readonly maxHeldBytes?: number;
   readonly notice?: (message: string) => void;
+  /** Makes an object that has no counter of lost events count them, see countLosses(). */
+  readonly countLoss?: boolean;
+  /** Bytes of each buffer that events come through, rounded up to a power of two of pages; as the gadget declares them unless given. */
+  readonly bufferSize?: number;
 }
 
 /** What happened to events; exact. */
@@ -210,8 +219,8 @@ export class GadgetRun {
     for (const { attaches } of loads) for (const name of attaches ?? []) this.#ofParts.add(name);
     const valueSizes = Object.assign({}, ...loads.map((load) => load.valueSizes ?? {})) as Readonly<Record<string, number>>;
     const maps = Object.assign({}, ...loads.map((load) => load.maps ?? {})) as Readonly<Record<string, BpfMap>>;
-    this.#collection = loadCollection(this.#kernel, specToLoad(gadget, this.#kernel, valueSizes, maps), {
-      mapSizes: Object.assign({}, ...loads.map((load) => load.mapSizes ?? {})) as Readonly<Record<string, number>>,
+    this.#collection = loadCollection(this.#kernel, this.#counting(specToLoad(gadget, this.#kernel, valueSizes, maps)), {
+      mapSizes: Object.assign(this.#bufferSizes(), ...loads.map((load) => load.mapSizes ?? {})) as Record<string, number>,
       replaceMaps: maps,
       variables: Object.assign(selfVariables(gadget), ...loads.map((load) => load.variables ?? {})) as Readonly<Record<string, unknown>>,
       extraBtfs: loads.flatMap((load) => load.targetBtfs ?? []),
@@ -226,6 +235,33 @@ export class GadgetRun {
     if (this.#options.kernel === undefined) this.#kernel.dropCaches();
   }
 
+  /** The object, made to count lost events where that is asked for and it does not count them itself. */
+  #counting(spec: ObjectSpec): ObjectSpec {
+    if (this.#options.countLoss !== true) return spec;
+    const counts = this.gadget.contract.tracers.every(({ lostMap }) => lostMap !== null);
+    return counts || spec.variables.some(({ name }) => name === sharedCounter) ? spec : countLosses(spec);
+  }
+
+  /** Sizes of ring buffers; perf buffers are sized when they are opened. */
+  #bufferSizes(): Record<string, number> {
+    const size = this.#bufferSize();
+    if (size === null || !this.#kernel.ringbuf) return {};
+    const rings = this.gadget.contract.tracers.filter(
+      ({ map }) => namedMap(this.gadget.spec, map).type === BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF,
+    );
+    return Object.fromEntries(rings.map(({ map }) => [map, size]));
+  }
+
+  #bufferSize(): number | null {
+    const { bufferSize } = this.#options;
+    if (bufferSize === undefined) return null;
+    const page = this.#kernel.pageSize;
+    if (!(bufferSize > 0 && bufferSize <= maxBufferSize)) {
+      throw new UsageError({ code: 'E_BUFFER_SIZE', what: `a buffer cannot have ${bufferSize} bytes`, next: `use 1 to ${maxBufferSize}` });
+    }
+    return page * 2 ** Math.ceil(Math.log2(Math.max(1, bufferSize / page)));
+  }
+
   #listen(sink: EventSink): void {
     const collection = this.#loaded();
     const parts = this.#options.parts ?? [];
@@ -234,7 +270,7 @@ export class GadgetRun {
     for (const declaration of this.gadget.contract.tracers) {
       const source = this.#sourceOf(declaration.name);
       const spec = namedMap(this.gadget.spec, declaration.map);
-      const reader = openReader(collection.map(declaration.map), spec);
+      const reader = openReader(collection.map(declaration.map), spec, this.#bufferSize());
       const record = source.makeRecord();
       const visitor = this.#visitor(source, reader, record, sink);
       const map = declaration.lostMap === null ? null : collection.map(declaration.lostMap);

@@ -44,6 +44,8 @@ const options: readonly OptionSpec[] = [
   { name: 'map-fetch-count', value: 'N', help: 'how often iterators and maps are read before it stops: 3, or SOURCE:3,...' },
   { name: 'timeout', short: 't', value: 'S', help: 'stop after S seconds' },
   { name: 'max-events', value: 'N', help: 'stop after N events' },
+  { name: 'buffer-size', value: 'BYTES', help: 'size of the buffer that events come through, such as 256K or 4M' },
+  { name: 'count-loss', help: 'make an object that does not count lost events count them' },
   {
     name: 'iface',
     value: 'NAME',
@@ -188,6 +190,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
   const { stderr } = context;
   const mode = given.flag('json') ? 'json' : (given.choice('output', OUTPUT_MODES) ?? 'columns');
   const seconds = given.seconds('timeout');
+  const bufferSize = bytesOf(given.text('buffer-size'), 'buffer-size');
   const maxEvents = given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
   const rules = given.all('filter').join(',');
   const run = new GadgetRun(gadget, {
@@ -202,6 +205,8 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     ...(rules === '' ? {} : { filter: (source) => compileFilter(source, rules) }),
     ...(seconds === null ? {} : { timeoutMs: seconds * 1000 }),
     ...(maxEvents === null ? {} : { maxEvents }),
+    ...(bufferSize === null ? {} : { bufferSize }),
+    countLoss: given.flag('count-loss'),
     ...fetchOptions(given, gadget.sources),
   });
   const output = new EventOutput({
@@ -284,4 +289,12 @@ function bufferOf(before: readonly string[], after: readonly string[]): 'auto' |
   const value = args[at]?.includes('=') === true ? args[at]?.slice('--buffer='.length) : args[at + 1];
   if (value === 'auto' || value === 'ringbuf' || value === 'perf') return value;
   throw usage(`--buffer ${value ?? ''} is not known`, 'it is one of auto, ringbuf, perf');
+}
+
+/** `4096`, `256K`, `4M`, `1G`. */
+function bytesOf(text: string | null, flag: string): number | null {
+  if (text === null) return null;
+  const [, digits, unit] = /^(\d{1,12})([KMG]?)(?:i?B)?$/i.exec(text) ?? [];
+  if (digits === undefined || unit === undefined) throw usage(`--${flag} ${text} is no size`, 'it is a number of bytes, with K, M or G');
+  return Number(digits) * 1024 ** ' KMG'.indexOf(unit === '' ? ' ' : unit.toUpperCase());
 }

@@ -5,18 +5,19 @@ import type { Kernel } from '../kernel/kernel.ts';
 import { isGlob, matchesGlob } from './glob.ts';
 import { didYouMean } from '../../bytes/suggest.ts';
 
-/** The names of the functions that ftrace can trace and that fit a pattern; null where the kernel has no list of them. */
-export function traceableNames(kernel: Kernel, pattern: string): ReadonlySet<string> | null {
-  const all = traceable(kernel);
+/** The names of the functions (of one module, '' for the kernel itself) that ftrace can trace and that fit a pattern; null where the kernel has no list of them. */
+export function traceableNames(kernel: Kernel, pattern: string, module?: string): ReadonlySet<string> | null {
+  const all = traceable(kernel, module);
   return all === null ? null : new Set(all.filter((name) => matchesGlob(pattern, name)));
 }
 
-function traceable(kernel: Kernel): string[] | null {
+function traceable(kernel: Kernel, module?: string): string[] | null {
   const tracefs = openFs(kernel.sys, 'tracefs');
   try {
     // A line is `name` or `name [module]`.
     const text = readFileSync(`${tracefs.path}/available_filter_functions`, 'latin1');
-    return Array.from(text.matchAll(/^\S+/gm), (match) => match[0]);
+    const lines = [...text.matchAll(/^(\S+)(?:\s+\[(.+)\])?/gm)] as unknown as [string, string, string | undefined][];
+    return lines.flatMap(([, name, of]) => (module === undefined || (of ?? '') === module ? [name] : []));
   } catch {
     // A kernel without dynamic ftrace.
     return null;

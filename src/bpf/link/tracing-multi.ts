@@ -1,4 +1,4 @@
-import { UnsupportedError } from '../../error.ts';
+import { UsageError } from '../../error.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { createLink } from './create.ts';
@@ -14,20 +14,23 @@ export interface TracingMultiOptions {
 
 /**
  * Attaches a program to every traceable kernel function that fits a pattern, by trampolines and one link: for `fentry.multi`,
- * `fexit.multi` and `fsession.multi` programs. Functions of modules are not looked at.
+ * `fexit.multi` and `fsession.multi` programs. `module:pattern` means functions of a module, which the section has to name, too.
  *
  * Throws E_KPROBE where no function fits.
  */
 export function attachTracingMulti(program: BpfProgram, pattern: string, options: TracingMultiOptions = {}): BpfLink {
-  if (pattern.includes(':')) {
-    throw new UnsupportedError({
+  const colon = pattern.indexOf(':');
+  const module = colon < 0 || pattern.startsWith('vmlinux:') ? '' : pattern.slice(0, colon);
+  const loadedFor = program.linked?.attachBtfModule ?? '';
+  if (module !== loadedFor) {
+    throw new UsageError({
       code: 'E_ATTACH_MODULE',
-      what: 'functions of modules cannot be traced by a pattern yet',
-      where: { program: program.name, pattern },
-      next: 'use kprobe.multi for them',
+      what: 'the program was loaded for functions of another module',
+      where: { program: program.name, pattern, loaded_for: loadedFor === '' ? 'vmlinux' : loadedFor },
+      next: 'name the module in the section: fentry.multi/module:pattern',
     });
   }
-  const ids = functionIds(program.kernel, pattern);
+  const ids = functionIds(program.kernel, pattern.slice(colon + 1), module);
   if (ids.length === 0) throw noneFits(program.kernel, pattern);
   return createLink(
     program,
@@ -42,10 +45,10 @@ export function attachTracingMulti(program: BpfProgram, pattern: string, options
 }
 
 /** The BTF ids of the functions that ftrace can trace and that fit; of several of one name the first. */
-function functionIds(kernel: Kernel, pattern: string): number[] {
-  const btf = kernel.vmlinuxBtf();
+function functionIds(kernel: Kernel, pattern: string, module: string): number[] {
+  const btf = module === '' ? kernel.vmlinuxBtf() : (kernel.moduleBtfs().find(({ name }) => name === module)?.btf ?? null);
   if (btf === null) return [];
-  const names = traceableNames(kernel, pattern);
+  const names = traceableNames(kernel, pattern, module);
   const found = new Map<string, number>();
   for (let id = btf.firstId; id < btf.typeCount; id++) {
     const name = btf.nameOf(id);

@@ -32,6 +32,7 @@ export function findAttachTarget(program: ProgramSpec, target: TargetKernel): At
       'name it in a variable of SEC(".struct_ops") or SEC(".struct_ops.link")',
     );
   }
+  if (program.section?.attach === 'tracing_multi') return multiTarget(program, target);
   if (program.section?.needsBtfTarget !== true || program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_EXT) return noTarget;
   const { attachTo } = program;
   if (attachTo === null) {
@@ -59,6 +60,15 @@ export function findAttachTarget(program: ProgramSpec, target: TargetKernel): At
     `this kernel has no ${what} ${attachTo}: its BTF has no ${kind} ${prefix}${name}`,
     hint === '' ? 'attach to something else' : hint,
   );
+}
+
+/** Programs for many functions name none when they are loaded, but the module, if any (`module:pattern`). */
+function multiTarget(program: ProgramSpec, target: TargetKernel): AttachTarget {
+  const colon = program.attachTo?.indexOf(':') ?? -1;
+  const module = program.attachTo?.slice(0, Math.max(colon, 0)) ?? '';
+  if (module === '' || module === 'vmlinux') return noTarget;
+  if (target.moduleBtfs().some(({ name }) => name === module)) return { ...noTarget, module };
+  return failed(program, `no module ${module} with BTF is loaded`, 'load the module first');
 }
 
 function find(btf: Btf | null, name: string, kind: BtfKindName): number | null {

@@ -24,12 +24,15 @@ const unanswered = String.raw`
   my $deferring = listener(AF_INET, "127.0.0.1"); setsockopt($deferring, IPPROTO_TCP, 9, 1) or die;
   my $silent = fresh; connect($silent, at(AF_INET, "127.0.0.1", port_of $deferring)) or die;
   select undef, undef, undef, 1.6;
-  for (["data", $client], ["opening", $left]) {
-    my $info = getsockopt($_->[1], IPPROTO_TCP, TCP_INFO);
-    my ($state, $congestion, $in_a_row) = unpack "C3", $info;
-    print join(" ", $_->[0], port_of($_->[1]), $state, $congestion, $in_a_row, unpack "x100 L", $info), "\n";
+  my @of = (["data", $client, port_of $client], ["opening", $left, port_of $left], ["answer", $deferring, port_of $deferring]);
+  my @info = map { getsockopt($_->[1], IPPROTO_TCP, TCP_INFO) } @of[0, 1];
+  # Nothing is sent again after this: a socket with data would go on when its process has ended, but for SO_LINGER.
+  for my $socket ($client, $left, $deferring, $silent) { setsockopt($socket, SOL_SOCKET, SO_LINGER, pack "ii", 1, 0); close $socket }
+  for (0, 1) {
+    my ($state, $congestion, $in_a_row) = unpack "C3", $info[$_];
+    print join(" ", $of[$_][0], $of[$_][2], $state, $congestion, $in_a_row, unpack "x100 L", $info[$_]), "\n";
   }
-  print "answer ", port_of($deferring), "\n";
+  print "answer $of[2][2]\n";
   print_capture();
 `;
 

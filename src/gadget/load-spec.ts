@@ -2,6 +2,7 @@ import type { Kernel } from '../bpf/kernel/kernel.ts';
 import type { MapSpec, ObjectSpec } from '../bpf/object/spec.ts';
 import type { BpfMap } from '../bpf/map/map.ts';
 import { BPF_F, BPF_MAP_TYPE } from '../bpf/uapi/index.ts';
+import { printable } from '../bytes/printable.ts';
 import { FormatError } from '../error.ts';
 import { GADGET_NAMES } from './contract.ts';
 import { isAlternative } from './alternatives.ts';
@@ -28,7 +29,10 @@ export function specToLoad(
     return valueSize === undefined || valueSize === sized.valueSize ? sized : { ...sized, valueSize, keyTypeId: 0, valueTypeId: 0 };
   });
   // Alternatives are declared as SEC("?...") so that other loaders leave them alone.
-  const programs = spec.programs.map((program) => (isAlternative(gadget, program) ? { ...program, autoload: true } : program));
+  const programs = spec.programs.map((program) => {
+    if (!isEnabled(gadget, program.name)) return { ...program, autoload: false };
+    return isAlternative(gadget, program) ? { ...program, autoload: true } : program;
+  });
   return { ...spec, maps, programs };
 }
 
@@ -36,6 +40,25 @@ export function specToLoad(
 function flagsBeside(map: MapSpec, replaced: BpfMap | undefined): number {
   if (replaced === undefined) return map.flags;
   return (map.flags & ~BPF_F.BPF_F_NO_PREALLOC) | (replaced.flags & BPF_F.BPF_F_NO_PREALLOC);
+}
+
+/** Whether gadget.yaml ties a program to variables (`enabledBy`) of which none is true. */
+function isEnabled(gadget: Gadget, program: string): boolean {
+  const variables = gadget.metadata.programs.get(program)?.enabledBy ?? [];
+  return variables.length === 0 || variables.some((name) => isTrue(gadget.spec, name));
+}
+
+function isTrue(spec: ObjectSpec, name: string): boolean {
+  const variable = spec.variables.find((candidate) => candidate.name === name);
+  if (variable === undefined) {
+    throw new FormatError({
+      code: 'E_GADGET_YAML',
+      what: `enabledBy names a variable that is not there: ${printable(name)}`,
+      where: { object: spec.name },
+    });
+  }
+  const data = spec.maps.find((candidate) => candidate.name === variable.map)?.data ?? null;
+  return data !== null && data.subarray(variable.offset, variable.offset + variable.size).some((byte) => byte !== 0);
 }
 
 /** A constant `NAME_max_entries` says how large the map NAME is to be. */

@@ -24,6 +24,8 @@ export interface ProgramMetadata {
   readonly perf: { readonly type: string; readonly config: string; readonly sampleType: string } | null;
   /** Samples per second, for perf_event programs. */
   readonly frequency: number | null;
+  /** Variables of which at least one has to be true for the program to be loaded; loaded always where empty. */
+  readonly enabledBy: readonly string[];
   /** Events between two samples, instead of a frequency. */
   readonly period: number | null;
 }
@@ -191,9 +193,11 @@ function readProgram(
   let attachTo: string | null = null;
   let frequency: number | null = null;
   let period: number | null = null;
+  let enabledBy: readonly string[] = [];
   let perf: ProgramMetadata['perf'] = null;
   reader.entries(node, path, {
     attach_to: (value) => (attachTo = reader.text(value, `${path}.attach_to`)),
+    enabledBy: (value) => (enabledBy = reader.list(value, `${path}.enabledBy`)),
     alternativeOf: (value) => alternatives.set(name, reader.text(value, `${path}.alternativeOf`)),
     sampler: (value) =>
       reader.entries(value, `${path}.sampler`, {
@@ -205,7 +209,7 @@ function readProgram(
       perf = { type: parts.get('type') ?? '', config: parts.get('config') ?? '', sampleType: parts.get('sampleType') ?? '' };
     },
   });
-  return { attachTo, perf, frequency, period };
+  return { attachTo, perf, frequency, period, enabledBy };
 }
 
 function flattenTexts(reader: YamlReader, node: Node | null, prefix: string, into: Map<string, string>, depth = 0): void {

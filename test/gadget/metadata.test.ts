@@ -30,7 +30,7 @@ params:
     limit: { key: limit, defaultValue: 0x10 }
 programs:
   ig_open_e: { attach_to: "tracepoint" }
-  ig_alt: { alternativeOf: opens }
+  ig_alt: { alternativeOf: opens, enabledBy: 'trace_all, trace_open' }
   profiler:
     perf: { type: software, config: count_sw_cpu_clock, sampleType: sample_raw }
     sampler: { frequency: 99 }
@@ -58,10 +58,13 @@ void t.test('a whole gadget.yaml', (t) => {
   });
   t.equal(metadata.params.get('limit')?.defaultValue, '0x10', 'numbers as they are written');
   t.equal(metadata.programs.get('ig_open_e')?.attachTo, 'tracepoint');
+  t.same(metadata.programs.get('ig_alt')?.enabledBy, ['trace_all', 'trace_open']);
   t.same(metadata.programs.get('profiler'), {
     attachTo: null,
     perf: { type: 'software', config: 'count_sw_cpu_clock', sampleType: 'sample_raw' },
     frequency: 99,
+    period: null,
+    enabledBy: [],
   });
   t.same([...metadata.alternatives], [['ig_alt', 'opens']]);
   t.same([...metadata.operators], [['ebpf.emitstats', 'true']]);

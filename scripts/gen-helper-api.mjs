@@ -16,8 +16,8 @@ const page = path.join(root, 'docs', 'helper-api.md');
 const groups = [
   ['Sending events', ['buffer.h', 'strings.h', 'scratch.h']],
   ['What user space finds by name', ['macros.h', 'types.h']],
-  ['Who did it, and who is wanted', ['common.h', 'mntns.h', 'mntns_filter.h', 'filter.h']],
-  ['Sockets and packets', ['sockets-map.h', 'endpoints.h', 'tcp_owners.h', 'packetfilter.h']],
+  ['Who did it, and who is wanted', ['common.h', 'mntns.h', 'mntns_filter.h', 'filter.h', 'self.h']],
+  ['Sockets and packets', ['sockets-map.h', 'endpoints.h', 'tcp_owners.h', 'packet.h', 'packetfilter.h']],
   ['Stacks', ['kernel_stack_map.h', 'user_stack_map.h']],
   ['Files', ['filesystem.h']],
   ['Machines and kernels', ['syscall.h', 'regs.h', 'core_fixes.bpf.h', 'libbpf_compat.h']],

@@ -2,7 +2,7 @@
 //
 // Reads the headers of a packet, for programs of sections socket... and classifier/....
 //
-// Include <vmlinux.h> or <linux/types.h> first.
+// Include <vmlinux.h> or <linux/types.h> first. Kernel: 4.18.
 
 #ifndef GADGET_PACKET_H
 #define GADGET_PACKET_H

@@ -112,7 +112,9 @@ ${results.map((result, i) => `| ${result.release}${result.file === 'host.json' ?
 Sections without a target to attach to by themselves are given one: \`cgroup/\`, \`sockops\`, \`lsm_cgroup\` a cgroup; \`tc\`, \`tcx\`,
 \`classifier\`, \`xdp\` the loopback device of a network namespace made for it; the programs of device and CPU maps a packet sent
 there by another XDP program; \`sk_skb\`, \`sk_msg\` a socket map with a TCP connection in it; \`socket\` and \`sk_reuseport\` a socket
-(by setsockopt(2), for which there is no link); \`syscall\` is run by a test run.
+(by setsockopt(2), for which there is no link); \`syscall\` is run by a test run; \`action\` is the action of a filter of clsact that
+matches everything; \`usdt\` is given a program with such probes. No kernel here has CONFIG_BPF_LIRC_MODE2: it needs CONFIG_RC_CORE=y, which Debian
+builds as a module.
 
 | section | ${results.map((result) => `${title(result)} L | A | F`).join(' | ')} |
 |---|${results.map(() => '---|---|---|').join('')}

@@ -102,10 +102,26 @@ static __always_inline struct gadget_socket_value *__gadget_socket_flow(struct g
 #define __GADGET_IPV6_DEST 60
 #define __GADGET_IPV6_MAX_HEADERS 6
 
-// Reads from the network header on: so it doesn't matter whether there is an Ethernet header, or a VLAN tag in it.
+// Where the network header is, from the first byte that the program sees: that of an Ethernet header, or of none.
+static __always_inline __u32 __gadget_network_offset(const struct __sk_buff *skb)
+{
+	__u16 type;
+
+	if (bpf_skb_load_bytes(skb, 12, &type, sizeof(type)))
+		return 0;
+	if (type == skb->protocol)
+		return 14;
+	// A VLAN tag that the device has not taken out.
+	return type == bpf_htons(0x8100) || type == bpf_htons(0x88a8) ? 18 : 0;
+}
+
+// Reads from the network header on. The first way doesn't care what is before it, but stops where the packet's first piece
+// ends: data of TCP is mostly in others.
 static __always_inline bool __gadget_load(const struct __sk_buff *skb, __u32 offset, void *to, __u32 size)
 {
-	return bpf_skb_load_bytes_relative(skb, offset, to, size, BPF_HDR_START_NET) == 0;
+	if (bpf_skb_load_bytes_relative(skb, offset, to, size, BPF_HDR_START_NET) == 0)
+		return true;
+	return bpf_skb_load_bytes(skb, __gadget_network_offset(skb) + offset, to, size) == 0;
 }
 
 // Where the transport header starts; 0 when there is none that has ports.

@@ -7,12 +7,13 @@ import { ByteWriter } from './byte-writer.ts';
 import { ColumnsWriter } from './columns.ts';
 import { JsonWriter } from './json.ts';
 import { indentJson } from './json-layout.ts';
+import { PcapngWriter } from './pcapng.ts';
 import { selectFields } from './select.ts';
 import { arrange, compileSorting, type Sorting } from './sort.ts';
 import { YamlWriter } from './yaml.ts';
 
 /** Forms that events can be written in. */
-export const OUTPUT_MODES = ['columns', 'json', 'jsonpretty', 'yaml', 'none'] as const;
+export const OUTPUT_MODES = ['columns', 'json', 'jsonpretty', 'yaml', 'pcap-ng', 'none'] as const;
 export type OutputMode = (typeof OUTPUT_MODES)[number];
 
 /** Where output goes: `process.stdout` or anything with its two methods. */
@@ -139,7 +140,9 @@ export class EventOutput {
     this.#last = source;
     const header = this.#writer(source).header;
     if (header === undefined) return;
-    putText(this.#out, `${header()}\n`);
+    const head = header();
+    if (typeof head === 'string') putText(this.#out, `${head}\n`);
+    else putBytes(this.#out, head);
     this.#wrote();
   }
 
@@ -157,7 +160,8 @@ export class EventOutput {
 
 /** Writes one data source. */
 interface SourceWriter {
-  readonly header?: () => string;
+  /** A line of text, or bytes as they are. */
+  readonly header?: () => string | Uint8Array;
   event(out: ByteWriter, record: EventRecord): void;
   batch(out: ByteWriter, records: Iterable<EventRecord>): void;
   readonly resize?: (width: number | null) => void;
@@ -173,6 +177,8 @@ function makeWriter(mode: OutputMode, source: DataSource, fields: readonly Field
       return prettyWriter(source);
     case 'yaml':
       return yamlWriter(new YamlWriter(source));
+    case 'pcap-ng':
+      return pcapngWriter(new PcapngWriter(source));
     default:
       return { event() {}, batch() {} };
   }
@@ -235,8 +241,22 @@ function yamlWriter(yaml: YamlWriter): SourceWriter {
   };
 }
 
+function pcapngWriter(pcapng: PcapngWriter): SourceWriter {
+  const event = (out: ByteWriter, record: EventRecord): void => putBytes(out, pcapng.packet(record));
+  return {
+    header: () => pcapng.header(),
+    event,
+    batch(out, records) {
+      for (const record of records) event(out, record);
+    },
+  };
+}
+
 function putText(out: ByteWriter, text: string): void {
-  const bytes = Buffer.from(text);
+  putBytes(out, Buffer.from(text));
+}
+
+function putBytes(out: ByteWriter, bytes: Uint8Array): void {
   out.reserve = 0;
   out.ensure(bytes.length);
   out.literal(bytes);

@@ -1,0 +1,120 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import '../../support/process.ts';
+import { networkPerl } from '../../support/network.ts';
+import { RunningGadget } from '../../support/run-gadget.ts';
+
+/**
+ * Talks over sockets in every way that makes it hard to tell whose they are, in a network namespace of its own. Each message is
+ * shaped as DNS, and its name holds the number of the process that sends it: the truth that the gadget's rows are compared with.
+ */
+const script = String.raw`
+  use strict; $| = 1;
+  ${networkPerl}
+  use POSIX ();
+  my $port = 53;
+  sub message { my ($response, $case) = @_; pack("n6", 7, $response ? 0x8180 : 0x0100, 1, 0, 0, 0) . pack("C/a C/a C n n", "p$$-$case", "mark", 0, 1, 1) }
+  sub framed { my $m = message(@_); pack("n", length $m) . $m }
+  sub udp { my ($ip, $number, %o) = @_; my $f = $ip =~ /:/ ? AF_INET6 : AF_INET; socket(my $s, $f, SOCK_DGRAM, 0) or die $!;
+    setsockopt($s, SOL_SOCKET, SO_REUSEPORT, 1) if $o{reuse}; bind($s, at($f, $ip, $number)) or die "$ip $number: $!"; $s }
+  sub serve { my ($s, $case, $n) = @_; for (1 .. $n // 1) { my $from = recv($s, my $m, 4096, 0) or die $!; send($s, message(1, $case), 0, $from) or die $! } print "receives $case $$\n" }
+  sub ask { my ($case, $ip, $number, %o) = @_; my $f = $ip =~ /:/ ? AF_INET6 : AF_INET; socket(my $s, $f, SOCK_DGRAM, 0) or die $!;
+    if ($o{connect}) { connect($s, at($f, $ip, $number)) or die $!; send($s, message(0, $case), 0) or die $! } else { send($s, message(0, $case), 0, at($f, $ip, $number)) or die $! }
+    my $in = ''; vec($in, fileno $s, 1) = 1; select($in, undef, undef, 5) or die "no answer: $case"; recv($s, my $m, 4096, 0); $s }
+  sub child { my ($work) = @_; my $pid = fork; return $pid if $pid; $work->(); POSIX::_exit(0) }
+  sub tell { my $w = shift; syswrite $w, "x" }  sub await { my $r = shift; sysread $r, my $x, 1 }
+  own_network;
+  # Older than rawbpf: bound.
+  my $old = udp("127.0.0.1", $port);
+  print "ready\n"; <STDIN>;
+
+  my $c = child(sub { ask("old", "127.0.0.1", $port) }); serve($old, "old"); waitpid $c, 0; close $old;
+
+  my $inherited = udp("127.0.0.1", $port); $c = child(sub { serve($inherited, "inherited") }); close $inherited; ask("inherited", "127.0.0.1", $port); waitpid $c, 0;
+
+  # Passed: taken by pidfd_getfd(2) from a process that then closes it.
+  pipe my $r, my $w; pipe my $r2, my $w2; pipe my $r3, my $w3;
+  my $giver = child(sub { my $s = udp("127.0.0.1", $port); syswrite $w, pack "L", fileno $s; await($r2); close $s; tell($w3); sleep 20 });
+  my $taker = child(sub { sysread $r, my $n, 4; my $fd = syscall(438, syscall(434, $giver, 0), unpack("L", $n), 0); tell($w2); await($r3); open(my $s, "+<&=", $fd) or die $!; tell($w3); serve($s, "passed", 2) });
+  select undef, undef, undef, 0.3; ask("passed", "127.0.0.1", $port); ask("passed", "127.0.0.1", $port); kill 9, $giver; waitpid $taker, 0;
+
+  my $dual = udp("::", $port); $c = child(sub { ask("dual", "127.0.0.1", $port) }); serve($dual, "dual"); waitpid $c, 0;
+  $c = child(sub { ask("dual6", "::1", $port) }); serve($dual, "dual6"); waitpid $c, 0; close $dual;
+
+  for my $i (1 .. 3) { pipe my $r, my $w; $c = child(sub { my $s = udp("127.0.0.1", $port); tell($w); serve($s, "reused$i") }); await($r); ask("reused$i", "127.0.0.1", $port); waitpid $c, 0 }
+
+  # One port, two addresses, two processes.
+  { pipe my $r, my $w; my @c = map { my $ip = $_; child(sub { my $s = udp($ip, $port); tell($w); serve($s, "address$ip") }) } "127.0.0.1", "127.0.0.2"; await($r) for @c;
+    ask("address$_", $_, $port) for "127.0.0.1", "127.0.0.2"; waitpid $_, 0 for @c }
+
+  # SO_REUSEPORT workers: of UDP, and listeners of TCP.
+  { pipe my $r, my $w; my @c = map { child(sub { my $s = udp("127.0.0.1", $port, reuse => 1); tell($w); for (;;) { my $from = recv $s, my $m, 4096, 0; send $s, message(1, "workers"), 0, $from } }) } 1 .. 3; await($r) for @c;
+    ask("workers", "127.0.0.1", $port) for 1 .. 6; kill 9, @c; waitpid $_, 0 for @c }
+  sub tcp_ask { my ($case, $number, $ip) = @_; $ip //= "127.0.0.1"; my $s = fresh; connect($s, at(AF_INET, $ip, $number)) or die "$case $!"; syswrite $s, framed(0, $case); sysread $s, my $m, 4096; $s }
+  sub tcp_serve { my ($l, $case, $n) = @_; for (1 .. $n // 1) { accept(my $s, $l) or die $!; sysread $s, my $m, 4096; syswrite $s, framed(1, $case); sysread $s, $m, 1 } }
+  { pipe my $r, my $w; my @c = map { child(sub { my $l = fresh; setsockopt($l, SOL_SOCKET, SO_REUSEPORT, 1); setsockopt($l, SOL_SOCKET, SO_REUSEADDR, 1); bind($l, at(AF_INET, "127.0.0.1", $port)) or die $!; listen($l, 9); tell($w); tcp_serve($l, "listeners", 99) }) } 1 .. 3; await($r) for @c;
+    close tcp_ask("listeners", $port) for 1 .. 6; kill 9, @c; waitpid $_, 0 for @c }
+
+  # Workers that accept from one listener they have inherited.
+  { my $l = fresh; setsockopt($l, SOL_SOCKET, SO_REUSEADDR, 1); bind($l, at(AF_INET, "127.0.0.1", $port)) or die $!; listen($l, 9); my @c = map { child(sub { tcp_serve($l, "prefork", 99) }) } 1 .. 2;
+    close tcp_ask("prefork", $port) for 1 .. 6; kill 9, @c; waitpid $_, 0 for @c }
+
+  
+  # A listener that closes while its connection goes on.
+  { my $l = fresh; setsockopt($l, SOL_SOCKET, SO_REUSEADDR, 1); bind($l, at(AF_INET, "127.0.0.1", $port)) or die $!; listen($l, 1);
+    $c = child(sub { accept(my $s, $l) or die $!; close $l; sysread $s, my $m, 4096; syswrite $s, framed(1, "orphan"); print "receives orphan $$\n"; sysread $s, $m, 1 }); close $l; close tcp_ask("orphan", $port); waitpid $c, 0 }
+
+  # As glibc's resolver: connected UDP, no bind.
+  { my $s = udp("127.0.0.1", $port); $c = child(sub { ask("connected", "127.0.0.1", $port, connect => 1) }); serve($s, "connected"); waitpid $c, 0 }
+
+  # A process that moves on to another namespace and still uses its socket.
+  { my $s = udp("127.0.0.1", $port); $c = child(sub { socket(my $q, AF_INET, SOCK_DGRAM, 0); syscall($ENV{UNSHARE}, 0x40000000); send($q, message(0, "moved"), 0, at(AF_INET, "127.0.0.1", $port)) or die $!; recv $q, my $m, 4096, 0 });
+    serve($s, "moved"); waitpid $c, 0 }
+
+  # After an exec the process has another name.
+  { my $s = udp("127.0.0.1", $port); $c = child(sub { exec "/usr/bin/perl", "-e", 'use Socket; socket(my $s, AF_INET, SOCK_DGRAM, 0); send($s, pack("n6", 7, 256, 1, 0, 0, 0) . pack("C/a C/a C n n", "p$$-exec", "mark", 0, 1, 1), 0, pack_sockaddr_in(shift, inet_aton("127.0.0.1"))); recv $s, my $m, 4096, 0', $port });
+    serve($s, "exec"); waitpid $c, 0 }
+  print "done\n";
+`;
+
+/** What a row says, and what is true. */
+export interface Observation {
+  /** Whose the packet is: of the process that sends it, or of the one that receives it. */
+  readonly side: 'sends' | 'receives';
+  readonly isAnswer: boolean;
+  /** The process that the payload, or the receiver itself, names; 0 where several may receive it. */
+  readonly pid: number;
+  /** The process that the row names; 0 where it names none. */
+  readonly told: number;
+  readonly comm: string;
+}
+
+/** Runs all cases; gives what was seen of each, and how many messages were lost. */
+export async function runCases(args: readonly string[] = []): Promise<{ cases: Map<string, Observation[]>; lost: number }> {
+  const child = spawn('/usr/bin/perl', ['-e', script], { stdio: ['pipe', 'pipe', 'pipe'] });
+  let out = '';
+  let errors = '';
+  child.stdout.on('data', (data: Buffer) => (out += data.toString()));
+  child.stderr.on('data', (data: Buffer) => (errors += data.toString()));
+  const ended = once(child, 'close');
+  while (!out.includes('ready\n')) await Promise.race([once(child.stdout, 'data'), ended]);
+  const gadget = await RunningGadget.start('trace_dns', args);
+  child.stdin.end('\n');
+  await ended;
+  const { events, lost } = await gadget.stop();
+  if (!out.includes('done\n')) throw new Error(`the cases did not end: ${errors}\n${out}`);
+  const netns = Number(/netns (\d+)/.exec(out)?.[1]);
+  const receivers = new Map(Array.from(out.matchAll(/receives (\S+) (\d+)/g), ([, name = '', pid]) => [name, Number(pid)]));
+  const cases = new Map<string, Observation[]>();
+  for (const event of events) {
+    const [, sender, name = ''] = /^p(\d+)-(.*)\.mark\.$/.exec(String(event['name']).replaceAll('\\', '')) ?? [];
+    if (sender === undefined || event['netns_id'] !== netns) continue;
+    const isAnswer = event['qr'] === 'R';
+    const side = event['pkt_type'] === 'OUTGOING' ? 'sends' : 'receives';
+    const pid = side === 'sends' ? Number(sender) : isAnswer ? 0 : (receivers.get(name) ?? 0);
+    const all = cases.get(name) ?? [];
+    all.push({ side, isAnswer, pid, told: event.proc.pid, comm: event.proc.comm });
+    cases.set(name, all);
+  }
+  return { cases, lost };
+}

@@ -172,6 +172,10 @@ function dump(): void {
   add('btf dump --format c of vmlinux', of(ours, 'wall'), of(peer, 'wall'), of(ours, 'cpu'), of(peer, 'cpu'), note);
 }
 
+function cell(value: number | null, digits: number): string {
+  return value === null || Number.isNaN(value) ? '-' : value.toFixed(digits);
+}
+
 for (const file of objects()) loading(file);
 index();
 dump();
@@ -180,7 +184,6 @@ const version =
 if (asJson) console.log(JSON.stringify({ peer: version, rounds, rows }));
 else {
   console.log(`medians of ${rounds} rounds in ms; peer: ${version}`);
-  const cell = (value: number | null, digits: number): string => (value === null || Number.isNaN(value) ? '-' : value.toFixed(digits));
   console.log('what'.padEnd(52), ...['ours', 'bpftool', 'ratio', 'our CPU', 'its CPU'].map((head) => head.padStart(8)), ' ');
   for (const row of rows) {
     const cells = [cell(row.ours, 1), cell(row.peer, 1), cell(row.ratio, 2), cell(row.ourCpu, 1), cell(row.peerCpu, 1)];

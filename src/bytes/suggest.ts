@@ -28,7 +28,11 @@ function distanceOf(wanted: string, name: string, most: number): number | null {
 
 /** `did you mean a, b or c?`, or an empty string where nothing is near. */
 export function didYouMean(name: string, candidates: Iterable<string>): string {
-  const names = suggest(name, candidates);
+  return orList(suggest(name, candidates));
+}
+
+/** The same of names that are near. */
+export function orList(names: readonly string[]): string {
   if (names.length === 0) return '';
   const last = names.at(-1) as string;
   return `did you mean ${names.length === 1 ? last : `${names.slice(0, -1).join(', ')} or ${last}`}?`;

@@ -54,6 +54,17 @@ export class Kallsyms {
     }
   }
 
+  /** Names that begin with the same three letters, for suggestions: a kernel has 200,000. */
+  *namesLike(name: string): Generator<string> {
+    const start = name.slice(0, 3);
+    if (start === '' || /\s/.test(start)) return;
+    const wanted = Buffer.from(` ${start}`);
+    for (let at = this.#text.indexOf(wanted); at >= 0; at = this.#text.indexOf(wanted, at + 1)) {
+      const symbol = this.#lineAt(at);
+      if (symbol?.name.startsWith(start) === true) yield symbol.name;
+    }
+  }
+
   /** Every symbol, in the file's order. */
   *[Symbol.iterator](): Generator<KernelSymbol> {
     for (let at = 0; at < this.#text.length;) {

@@ -224,6 +224,7 @@ function makeTarget(kernel: Kernel, extraBtfs: readonly Btf[]): TargetKernel {
     extraBtfs,
     kernelSymbol: (name) => kernel.kallsyms().address(name),
     kconfig: (name) => kernel.config().get(name),
+    similarNames: (kind, name) => (kind === 'kconfig' ? kernel.config().names() : kernel.kallsyms().namesLike(name)),
     has: (feature) => kernel.has(feature),
     get ringbuf() {
       return kernel.ringbuf;

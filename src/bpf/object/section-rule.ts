@@ -1,3 +1,4 @@
+import { orList, suggest } from '../../bytes/suggest.ts';
 import { BPF_ATTACH_TYPE, BPF_PROG_TYPE, valueOf } from '../uapi/index.ts';
 import { sectionRows, type SectionRow } from './section-rows.ts';
 import type { SectionRule } from './spec.ts';
@@ -47,6 +48,21 @@ export function findSectionRule(sectionName: string, options: SectionRuleOptions
     if (rest === '' || /^[/._\-0-9]/.test(rest)) return { rule, attachTo: rest.startsWith('/') && rest.length > 1 ? rest.slice(1) : null };
   }
   return null;
+}
+
+/**
+ * `did you mean ...?` for a section name that no rule matches: names are compared without what stands after the hook, which is kept.
+ * '' where none is near.
+ */
+export function suggestSection(sectionName: string): string {
+  const name = sectionName.startsWith('?') ? sectionName.slice(1) : sectionName;
+  const known = new Set(rules.map(({ pattern }) => pattern.replace(/\+$/, '')));
+  const whole = suggest(name, known);
+  if (whole.length > 0) return orList(whole);
+  const [hook = '', rest] = [name.split('/', 1)[0], afterSlash(name)];
+  if (rest === null) return '';
+  const taking = rules.filter(({ pattern }) => pattern.endsWith('+')).map(({ pattern }) => pattern.slice(0, -1));
+  return orList(suggest(hook, taking).map((near) => `${near}/${rest}`));
 }
 
 /** Every row of the section table, in order. */

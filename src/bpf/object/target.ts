@@ -28,6 +28,8 @@ export interface TargetKernel {
   kernelSymbol(name: string): bigint | null;
   /** The text of a CONFIG_ option (`y`, `m`, `"str"`, `42`); null where it is not set; throws where no config can be read. */
   kconfig(name: string): string | null;
+  /** Names that a kernel symbol or an option might have been meant by; asked only for error messages. */
+  similarNames?(kind: 'ksym' | 'kconfig', name: string): Iterable<string>;
   /** Whether the kernel has a feature that changes linking, such as the helper bpf_probe_read_kernel. */
   has(feature: LinkFeature): boolean;
   /**

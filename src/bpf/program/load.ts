@@ -9,6 +9,7 @@ import { InsnSlots } from '../insn/insn.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { kernelObjectName } from '../object-name.ts';
 import type { InfoRecords, LinkedProgram } from '../object/linked.ts';
+import { suggestSection } from '../object/section-rule.ts';
 import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
 import { nameOf } from '../uapi/names.ts';
 import { VerifierError } from '../verifier/error.ts';
@@ -52,7 +53,12 @@ export function loadProgram(kernel: Kernel, linked: LinkedProgram, context: Prog
       what: `program ${spec.name} has no type`,
       where: { section: spec.sectionName },
       why: 'no section rule matches',
-      next: 'name the section after the hook (SEC("tp/syscalls/sys_enter_execve")), or set the type before loading',
+      next: [
+        suggestSection(spec.sectionName),
+        'name the section after the hook (SEC("tp/syscalls/sys_enter_execve")), or set the type before loading',
+      ]
+        .filter((part) => part !== '')
+        .join(' '),
     });
   }
   if (spec.type === BPF_PROG_TYPE.BPF_PROG_TYPE_STRUCT_OPS && linked.attachBtfId === 0) {

@@ -145,3 +145,23 @@ t.test('a kernel function with another prototype', async (t) => {
   const results = linkObject(open('externs'), { ...target, vmlinuxBtf: () => other, moduleBtfs: () => [] });
   t.match(results[2], { ok: false, error: { code: 'E_KSYM_TYPE', message: /another prototype/ } });
 });
+
+t.test('names of options and symbols that are nearly right', async (t) => {
+  const spec = open('externs');
+  const names = { kconfig: ['CONFIG_HZ', 'CONFIG_HZ_250', 'CONFIG_BIG_ONE'], ksym: [] };
+  const kernel = { ...target, kconfig: () => null, similarNames: (kind: 'kconfig' | 'ksym') => names[kind] };
+  const renamed = {
+    ...spec,
+    externs: spec.externs.map((extern) => (extern.name === 'CONFIG_HZ' ? { ...extern, name: 'CONFIG_HZZ' } : extern)),
+  };
+  const known = { ...kernel, kconfig: (name: string) => (name === 'CONFIG_BIG' ? '1' : null) };
+  t.match(new LinkSession(renamed, known).error, {
+    where: { extern: 'CONFIG_HZZ' },
+    next: /^did you mean CONFIG_HZ[ ,?]/,
+  });
+  t.match(
+    new LinkSession(spec, known).error,
+    { where: { extern: 'CONFIG_HZ' }, next: /^declare it __weak/ },
+    'a name that is right gets no suggestion',
+  );
+});

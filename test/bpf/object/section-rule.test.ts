@@ -1,6 +1,7 @@
 import t from 'tap';
 import { BPF_ATTACH_TYPE, BPF_PROG_TYPE } from '../../../src/bpf/insn/index.ts';
 import { findSectionRule, sectionRules } from '../../../src/bpf/object/index.ts';
+import { suggestSection } from '../../../src/bpf/object/section-rule.ts';
 import { expected, open } from './support.ts';
 
 t.test('section names mean what libbpf says they mean', async (t) => {
@@ -71,4 +72,14 @@ t.test('names of other loaders are taken only without strict', async (t) => {
 t.test('an attach type of zero is told from none', async (t) => {
   t.equal(findSectionRule('cgroup_skb/ingress')?.rule.attachType, BPF_ATTACH_TYPE.BPF_CGROUP_INET_INGRESS);
   t.equal(findSectionRule('cgroup/skb')?.rule.attachType, null);
+});
+
+t.test('names that are nearly right', async (t) => {
+  const rows: readonly (readonly [name: string, text: RegExp])[] = [
+    ['tracepont/syscalls/sys_enter_open', /^did you mean tracepoint\/syscalls\/sys_enter_open /],
+    ['?kprobee/do_exit', /^did you mean kprobe\/do_exit[ ,?]/],
+    ['cgroup/conect4', /^did you mean cgroup\/connect4[ ,?]/],
+    ['no such thing at all', /^$/],
+  ];
+  for (const [name, text] of rows) t.match(suggestSection(name), text, name);
 });

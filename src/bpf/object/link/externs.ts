@@ -4,6 +4,7 @@ import { essentialName } from '../../../btf/core/essential-name.ts';
 import { Budget, Types } from '../../../btf/core/types.ts';
 import { referencedId, skipModifiersAndTypedefs } from '../../../btf/resolve.ts';
 import type { BtfKindName } from '../../../btf/types.ts';
+import { didYouMean } from '../../../bytes/suggest.ts';
 import { RawbpfError } from '../../../error.ts';
 import type { ExternSpec, ObjectSpec } from '../spec.ts';
 import type { TargetKernel } from '../target.ts';
@@ -67,7 +68,8 @@ function resolve(
   switch (extern.kind) {
     case 'kconfig': {
       const value = kconfigValue(extern, target, spec.littleEndian);
-      if (value === null && !extern.weak) throw missing(extern, 'the option is not set in the kernel configuration');
+      if (value === null && !extern.weak)
+        throw missing(extern, 'the option is not set in the kernel configuration', similar(extern, target));
       if (value !== null) kconfig?.set(value, extern.offset);
       return { kind: 'kconfig', offset: extern.offset };
     }
@@ -75,7 +77,7 @@ function resolve(
       const address = target.kernelSymbol(extern.name);
       if (address !== null) return { kind: 'address', address };
       if (extern.weak) return { kind: 'absent' };
-      throw missing(extern, 'the kernel has no such symbol');
+      throw missing(extern, 'the kernel has no such symbol', similar(extern, target));
     }
     default:
       return typed(spec, extern, target, extern.kind === 'kfunc' ? 'FUNC' : 'VAR', modules);
@@ -137,6 +139,12 @@ export function findKernelType(target: TargetKernel, name: string, kind: BtfKind
     if (own !== null && own >= btf.firstId) return { btf, id: own, module };
   }
   return null;
+}
+
+/** `did you mean ...?`; '' where nothing is near, or where the option is known and not set. */
+function similar({ name, kind }: ExternSpec, target: TargetKernel): string {
+  const names = [...(target.similarNames?.(kind === 'kconfig' ? 'kconfig' : 'ksym', name) ?? [])];
+  return names.includes(name) ? '' : didYouMean(name, new Set(names));
 }
 
 function missing(extern: ExternSpec, why: string, hint = ''): LinkError {

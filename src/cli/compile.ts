@@ -30,7 +30,8 @@ export function compileGadget(source: string): Uint8Array {
   try {
     const object = path.join(folder, 'program.bpf.o');
     const includes = [includeFolder, path.join(includeFolder, 'gadget', machine), path.dirname(source)].flatMap((dir) => ['-I', dir]);
-    const args = ['-target', 'bpf', '-Wall', '-g', '-O2', `-D__TARGET_ARCH_${arch}`, ...includes, '-c', source, '-o', object];
+    // 32-bit comparisons (Linux 5.1): without them the verifier loses bounds that the source has checked.
+    const args = ['-target', 'bpf', '-mcpu=v3', '-Wall', '-g', '-O2', `-D__TARGET_ARCH_${arch}`, ...includes, '-c', source, '-o', object];
     const result = spawnSync(clang, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
     if (result.status !== 0) {
       throw new RawbpfError({ code: 'E_CLANG_FAILED', what: `${clang} could not compile ${source}`, why: `\n${result.stderr.trimEnd()}` });

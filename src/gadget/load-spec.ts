@@ -30,7 +30,8 @@ export function specToLoad(
   });
   // Alternatives are declared as SEC("?...") so that other loaders leave them alone.
   const programs = spec.programs.map((program) => {
-    if (!isEnabled(gadget, program.name)) return { ...program, autoload: false };
+    const enabled = isEnabled(gadget, program.name);
+    if (enabled !== null) return { ...program, autoload: enabled };
     return isAlternative(gadget, program) ? { ...program, autoload: true } : program;
   });
   return { ...spec, maps, programs };
@@ -42,10 +43,10 @@ function flagsBeside(map: MapSpec, replaced: BpfMap | undefined): number {
   return (map.flags & ~BPF_F.BPF_F_NO_PREALLOC) | (replaced.flags & BPF_F.BPF_F_NO_PREALLOC);
 }
 
-/** Whether gadget.yaml ties a program to variables (`enabledBy`) of which none is true. */
-function isEnabled(gadget: Gadget, program: string): boolean {
+/** Whether one of the variables is true that gadget.yaml ties a program to (`enabledBy`); null where it ties it to none. */
+function isEnabled(gadget: Gadget, program: string): boolean | null {
   const variables = gadget.metadata.programs.get(program)?.enabledBy ?? [];
-  return variables.length === 0 || variables.some((name) => isTrue(gadget.spec, name));
+  return variables.length === 0 ? null : variables.some((name) => isTrue(gadget.spec, name));
 }
 
 function isTrue(spec: ObjectSpec, name: string): boolean {

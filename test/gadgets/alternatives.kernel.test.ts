@@ -24,7 +24,9 @@ struct event {
 };
 
 const volatile __u32 caller = 0;
+const volatile bool wanted = false;
 GADGET_PARAM(caller);
+GADGET_PARAM(wanted);
 GADGET_TRACER_MAP(events, 1024 * 64);
 GADGET_TRACER(alternatives, events, event);
 
@@ -83,7 +85,14 @@ function gadget(name: string, groups: Readonly<Record<string, string>>): string 
   const dir = path.join(folder, name);
   mkdirSync(dir);
   writeFileSync(path.join(dir, 'program.bpf.c'), source);
-  const programs = Object.entries(groups).map(([program, group]) => `  ${program}:\n    alternativeOf: ${group}\n`);
+  return written(
+    dir,
+    name,
+    Object.entries(groups).map(([program, group]) => `  ${program}:\n    alternativeOf: ${group}\n`),
+  );
+}
+
+function written(dir: string, name: string, programs: readonly string[]): string {
   writeFileSync(path.join(dir, 'gadget.yaml'), `name: ${name}\nprograms:\n${programs.join('')}`);
   return dir;
 }
@@ -116,4 +125,22 @@ void t.test('a group without a program that works is an error that says why of e
   const { events, stderr } = await traced(dir, [...args, '--skip-unsupported'], call);
   t.equal(events.length, 10, stderr);
   t.match(stderr, /way: nothing is shown on this kernel/);
+});
+
+void t.test('a program that is loaded only where a parameter is true', async (t) => {
+  const dir = path.join(folder, 'enabled');
+  mkdirSync(dir);
+  writeFileSync(path.join(dir, 'program.bpf.c'), source);
+  // The third is refused by the verifier wherever it is loaded.
+  written(dir, 'enabled', ['  third:\n    enabledBy: wanted\n', '  fourth:\n    enabledBy: wanted, caller\n']);
+  const { events, stderr } = await traced(dir, args, call);
+  t.same(
+    events.map((event) => event['who']),
+    Array.from({ length: 10 }, () => 4),
+    stderr,
+  );
+  await t.rejects(traced(dir, [...args, '--wanted'], call), /third/, 'then it is loaded');
+  await t.rejects(traced(dir, [], call), /no program of the gadget could be attached/, 'none is wanted');
+  written(dir, 'enabled', ['  fourth:\n    enabledBy: nothing_like_it\n']);
+  await t.rejects(traced(dir, args, call), /enabledBy names a variable that is not there: nothing_like_it/);
 });

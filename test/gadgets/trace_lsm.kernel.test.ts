@@ -53,8 +53,10 @@ void t.test('the hooks that are asked for', async (t) => {
   t.equal(lost, 0);
   const own = events.filter((event) => event.proc.pid === made.pid && event.proc.comm === 'perl');
   // Before it is perl, the process is a copy of this one; perl itself makes none of these calls.
+  // Where files lie on an overlay, the kernel asks again for the file system below.
+  const names = own.map((event) => event['tracepoint']);
   t.same(
-    own.map((event) => event['tracepoint']),
+    names.filter((name, i) => name !== names[i - 1]),
     ['inode_mkdir', 'inode_symlink', 'inode_unlink', 'inode_rmdir', 'task_kill', 'socket_create', 'socket_bind', 'bprm_check_security'],
     'one event for each, in order',
   );

@@ -68,7 +68,15 @@ function withoutRemove({ kind, target, programId, programName, owner, alive }: F
 }
 
 function find(kernel: Kernel): Found[] {
-  return [...findFilters(kernel), ...findProbes(kernel), ...findRecorded(kernel)];
+  return [findFilters, findProbes, findRecorded].flatMap((look) => {
+    try {
+      return look(kernel);
+    } catch (cause) {
+      // Without netlink or tracefs there is nothing of that kind to be found, and no reason to stop.
+      kernel.notice({ code: 'N_UNLINKED', message: 'what is attached without a link could not all be found', cause });
+      return [];
+    }
+  });
 }
 
 function findFilters(kernel: Kernel): Found[] {

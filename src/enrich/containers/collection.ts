@@ -356,7 +356,15 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   /** A namespace is a container's: of a new one, or a further one of a container that is there. */
   #contains(space: Space, identity: Identity, event: TaskEvent): void {
     const known = identity.id === '' ? undefined : this.#byId.get(identity.id);
-    if (known !== undefined && known.goneBootNs === null && known.unique !== space.unique) {
+    // One out of /proc, where namespaces have a number alone, is now seen by the programs too.
+    if (known?.unique === 0n && known.mntns === space.mntns) known.unique = space.unique;
+    if (known !== undefined && known.goneBootNs === null && known.unique === space.unique) {
+      space.container = known;
+      known.spaces.push(space);
+      this.#decide(space, 'container');
+      return;
+    }
+    if (known !== undefined && known.goneBootNs === null) {
       // A further one of its own, or the real one after one that was only there while it was being set up.
       if (event.fromMntns !== 0 && known.state === 'created') this.#replaceMain(known, space, event);
       return this.#within(space, known, event);
@@ -518,7 +526,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       return;
     }
     const seen = new Set<number>([this.#tracker.host.mntns]);
-    const hostUserns = this.#processes.namespace(1, 'user');
+    const hostUserns = this.#processes.hostNamespace('user');
     for (const pid of this.#processes.pids()) {
       const mntns = this.#processes.namespace(pid, 'mnt');
       if (mntns === 0 || seen.has(mntns) || this.#spaces.current(mntns) !== null) continue;

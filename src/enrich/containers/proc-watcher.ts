@@ -39,7 +39,7 @@ export class ProcWatcher implements Watcher {
   constructor(hostRoot: string, onEvent: (event: TaskEvent) => void) {
     this.#reader = new ProcessReader(hostRoot);
     this.#onEvent = onEvent;
-    const ns = (kind: 'mnt' | 'net' | 'pid' | 'user'): number => this.#reader.namespace(1, kind);
+    const ns = (kind: 'mnt' | 'net' | 'pid' | 'user'): number => this.#reader.hostNamespace(kind);
     this.host = { mntns: ns('mnt'), netns: ns('net'), pidns: ns('pid') };
     this.#hostUserns = ns('user');
     const timer = setInterval(() => this.scan(), idleMs);

@@ -44,9 +44,14 @@ export class ProcessReader {
     return fields === null || fields[0] === 'Z' || fields[0] === 'X' ? null : BigInt(fields[19] ?? 0);
   }
 
-  /** Whether ids in this /proc are the host's. */
+  /** Whether these are the host's processes with the host's ids: only there the second one is the kernel's first thread. */
   get seesHostPids(): boolean {
-    return /^NSpid:\s+\d+$/m.test(this.#read('self/status') ?? '');
+    return this.#stat(2)?.[1] === '0' && this.#read('2/comm') === 'kthreadd\n';
+  }
+
+  /** The host's namespaces; 0 for those that cannot be seen. The kernel's own thread has them too, where the first process is out of reach. */
+  hostNamespace(kind: 'mnt' | 'net' | 'pid' | 'user'): number {
+    return this.namespace(1, kind) || (this.seesHostPids ? this.namespace(2, kind) : 0);
   }
 
   /** A process as the programs would report it, with `unique` for its mount namespace; null where it is gone. */

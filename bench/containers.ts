@@ -46,11 +46,9 @@ async function startContainers(): Promise<void> {
 
 async function stopContainers(): Promise<void> {
   for (const child of containers) child.kill('SIGKILL');
-  await Promise.all(
-    containers.map((child) =>
-      child.exitCode === null && child.signalCode === null ? new Promise((resolve) => child.on('exit', resolve)) : null,
-    ),
-  );
+  for (const child of containers) {
+    if (child.exitCode === null && child.signalCode === null) await new Promise((resolve) => child.on('exit', resolve));
+  }
   for (const folder of [...folders, `${root}/docker`, root]) {
     try {
       rmdirSync(folder);

@@ -13,11 +13,12 @@ const folder = path.join(root, 'include', 'gadget');
 const page = path.join(root, 'docs', 'helper-api.md');
 
 /** In the order of the page: what most gadgets need goes first. */
+/** @type {readonly (readonly [title: string, headers: readonly string[]])[]} */
 const groups = [
   ['Sending events', ['buffer.h', 'strings.h', 'scratch.h']],
   ['What user space finds by name', ['macros.h', 'types.h']],
   ['Who did it, and who is wanted', ['common.h', 'mntns.h', 'mntns_filter.h', 'filter.h', 'self.h']],
-  ['Sockets and packets', ['sockets-map.h', 'endpoints.h', 'tcp_owners.h', 'packet.h', 'packetfilter.h']],
+  ['Sockets and packets', ['sockets-map.h', 'endpoints.h', 'tcp_owners.h', 'packetfilter.h', 'packet.h']],
   ['Stacks', ['kernel_stack_map.h', 'user_stack_map.h']],
   ['Files', ['filesystem.h']],
   ['Machines and kernels', ['syscall.h', 'regs.h', 'core_fixes.bpf.h', 'libbpf_compat.h']],

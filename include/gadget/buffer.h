@@ -184,16 +184,26 @@ static __always_inline long __gadget_output_buf(void *ctx, void *map, void *buf,
 	return __gadget_perf_output(ctx, map, buf, size);
 }
 
+// The size of a perf record has 16 bits, of which its head takes up to 32 bytes: the kernel doesn't refuse a longer one but
+// writes the rest of the number, and what comes behind can't be read any more. With a constant size this costs nothing.
+#define __GADGET_MAX_PERF_EVENT (65535 - 32)
+#define __GADGET_E2BIG 7
+#define __gadget_fits(size)                                                                      \
+	((size) <= __GADGET_MAX_PERF_EVENT ||                                                    \
+	 bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_ringbuf_output))
+
 /**
  * long gadget_output_buf(void *ctx, void *map, void *buf, __u64 size): copies an event and sends it. 0, or a negative
- * error (counted as lost).
+ * error (counted as lost): with perf event arrays that is so for events over 65,503 bytes.
  *
  * @ctx the program's context
  * @size may vary from event to event: what is missing at the end of the struct is read as zero
  */
 #define gadget_output_buf(ctx, map, buf, size)                                                   \
 	({                                                                                       \
-		long __gadget_error = __gadget_output_buf(ctx, map, buf, size);                  \
+		long __gadget_error = __gadget_fits(size) ?                                      \
+					      __gadget_output_buf(ctx, map, buf, size) :         \
+					      -__GADGET_E2BIG;                                   \
 		if (__gadget_error)                                                              \
 			__gadget_count_lost(map);                                                \
 		__gadget_error;                                                                  \

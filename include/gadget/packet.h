@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause
 //
-// Reads the headers of a packet, for programs of sections socket... and classifier/....
+// Reads the headers of a packet, for programs of sections socket... and classifier/.... Kernel: 4.18.
 //
 // Include <vmlinux.h> or <linux/types.h> first. Kernel: 4.18.
 

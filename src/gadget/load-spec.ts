@@ -3,7 +3,7 @@ import type { MapSpec, ObjectSpec } from '../bpf/object/spec.ts';
 import type { BpfMap } from '../bpf/map/map.ts';
 import { BPF_F, BPF_MAP_TYPE } from '../bpf/uapi/index.ts';
 import { printable } from '../bytes/printable.ts';
-import { FormatError } from '../error.ts';
+import { FormatError, UnsupportedError } from '../error.ts';
 import { GADGET_NAMES } from './contract.ts';
 import { isAlternative } from './alternatives.ts';
 import type { Gadget } from './gadget.ts';
@@ -21,10 +21,11 @@ export function specToLoad(
       // The path that uses it is cut off by the verifier, and without its BTF types the size is free.
       return { ...map, valueSize: 8, keyTypeId: 0, valueTypeId: 0 };
     }
+    if (map.name === GADGET_NAMES.heapMap && !kernel.ringbuf && map.valueSize > maxPerCpuValue) throw heapTooLarge(spec, map);
     const entries = sizeFromVariable(spec, map);
-    const flags = flagsBeside(map, replaced[map.name]);
+    const flags = flagsBeside(map, Object.hasOwn(replaced, map.name) ? replaced[map.name] : undefined);
     const sized = entries === null && flags === map.flags ? map : { ...map, flags, maxEntries: entries ?? map.maxEntries };
-    const valueSize = valueSizes[map.name];
+    const valueSize = Object.hasOwn(valueSizes, map.name) ? valueSizes[map.name] : undefined;
     // BTF types would contradict another size.
     return valueSize === undefined || valueSize === sized.valueSize ? sized : { ...sized, valueSize, keyTypeId: 0, valueTypeId: 0 };
   });
@@ -60,6 +61,19 @@ function isTrue(spec: ObjectSpec, name: string): boolean {
   }
   const data = spec.maps.find((candidate) => candidate.name === variable.map)?.data ?? null;
   return data !== null && data.subarray(variable.offset, variable.offset + variable.size).some((byte) => byte !== 0);
+}
+
+/** PCPU_MIN_UNIT_SIZE of include/linux/percpu.h: the longest value of a per-CPU map. */
+const maxPerCpuValue = 32 * 1024;
+
+function heapTooLarge(spec: ObjectSpec, { name, valueSize }: MapSpec): UnsupportedError {
+  return new UnsupportedError({
+    code: 'E_GADGET_EVENT_SIZE',
+    what: 'the events that this gadget reserves are too large for a kernel without ring buffers',
+    where: { object: spec.name, map: name, value_size: valueSize },
+    why: `they wait in a per-CPU map, whose values have at most ${maxPerCpuValue} bytes`,
+    next: 'define a smaller GADGET_MAX_EVENT_SIZE, or run it on Linux 5.8 or later',
+  });
 }
 
 /** A constant `NAME_max_entries` says how large the map NAME is to be. */

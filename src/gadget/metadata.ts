@@ -1,5 +1,6 @@
 import { isAlias, isMap, isScalar, LineCounter, parseDocument, type Document, type Node, type YAMLMap } from 'yaml';
 import { FormatError } from '../error.ts';
+import { applyCustomParams, type CustomParam } from './custom-params.ts';
 import type { SourceAnnotations } from './source-builder.ts';
 
 /** What gadget.yaml says of one parameter. */
@@ -41,6 +42,8 @@ export interface GadgetMetadata {
   readonly datasources: ReadonlyMap<string, SourceAnnotations>;
   /** By name of the C variable. */
   readonly params: ReadonlyMap<string, ParamMetadata>;
+  /** Parameters that change what the file says: `params.custom`. */
+  readonly custom: readonly CustomParam[];
   /** By name of the program's function (for perf_event sections also: the section's name). */
   readonly programs: ReadonlyMap<string, ProgramMetadata>;
   /** Group of alternatives that a program belongs to, by program: the first of a group that loads and attaches wins. */
@@ -61,6 +64,7 @@ export const noMetadata: GadgetMetadata = {
   annotations: new Map(),
   datasources: new Map(),
   params: new Map(),
+  custom: [],
   programs: new Map(),
   alternatives: new Map(),
   operators: new Map(),
@@ -68,7 +72,7 @@ export const noMetadata: GadgetMetadata = {
 };
 
 /**
- * Parses the text of a gadget.yaml.
+ * Parses the text of a gadget.yaml. `custom` are values of its own parameters (`params.custom`), which change what it says.
  *
  * Throws FormatError `E_GADGET_YAML` with file, line and column (both from 1) for bad YAML and for values of the wrong kind;
  * unknown keys are told in `notices`.
@@ -78,7 +82,7 @@ export const noMetadata: GadgetMetadata = {
  * const metadata = parseMetadata('name: trace open\nparams:\n  ebpf:\n    targ_failed: { key: failed }\n', 'gadget.yaml');
  * console.log(metadata.name, metadata.params.get('targ_failed')?.key); // trace open failed
  */
-export function parseMetadata(text: string, file: string): GadgetMetadata {
+export function parseMetadata(text: string, file: string, custom: ReadonlyMap<string, string> = new Map()): GadgetMetadata {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
   const reader = new YamlReader(document, lines, file);
@@ -87,10 +91,11 @@ export function parseMetadata(text: string, file: string): GadgetMetadata {
   const [warning] = document.warnings;
   if (warning !== undefined) reader.notice(warning.message, warning.pos[0]);
   if (document.contents === null) return noMetadata;
-  return readRoot(reader, document.contents);
+  const params = applyCustomParams(document, custom, (why, node) => reader.error(why, startOf((node ?? null) as Node | null)));
+  return { ...readRoot(reader, document.contents), custom: params };
 }
 
-function readRoot(reader: YamlReader, root: Node): GadgetMetadata {
+function readRoot(reader: YamlReader, root: Node): Omit<GadgetMetadata, 'custom'> {
   const texts = new Map<string, string>();
   const datasources = new Map<string, SourceAnnotations>();
   const params = new Map<string, ParamMetadata>();
@@ -113,7 +118,8 @@ function readRoot(reader: YamlReader, root: Node): GadgetMetadata {
         ebpf: (group) =>
           reader.each(group, 'params.ebpf', (name, param) => params.set(name, readParam(reader, param, `params.ebpf.${name}`))),
         wasm: (_, at) => reader.notice('params.wasm is ignored: WASM modules are not run', at),
-        custom: (_, at) => reader.notice('params.custom is ignored', at),
+        // Merged before all else.
+        custom: () => {},
       }),
     // The older spelling of params.ebpf.
     ebpfParams: (node) =>

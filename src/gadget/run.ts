@@ -21,7 +21,7 @@ import { LossCounter, sharedCounter, type LossPlace } from './loss-counter.ts';
 import type { ParamValue } from './params.ts';
 import { kernelStackMap } from './kernel-stacks.ts';
 import { buildIdMap, userStackMap } from './user-stacks.ts';
-import { openReader } from './reader.ts';
+import { maxPerfEvent, openReader } from './reader.ts';
 import type { EventRecord } from './record.ts';
 import { printable } from '../bytes/printable.ts';
 import { HeldEvents, judgeOf, type Judge } from './held-events.ts';
@@ -56,6 +56,8 @@ export interface RunOptions extends FetchOptions {
   readonly maxEvents?: number;
   /** Milliseconds between runs of iterators, which otherwise run once, and of looks into maps, otherwise every second. */
   readonly intervalMs?: number;
+  /** Gives events of all CPUs in the order of their times where the kernel has no ring buffers, which it costs up to 5 ms. */
+  readonly ordered?: boolean;
   /** How often those are made; 0 for without end. */
   readonly fetchCount?: number;
   /** What of the machine the run is joined with, asked in this order. The run closes them when it ends. */
@@ -270,11 +272,16 @@ export class GadgetRun {
     for (const declaration of this.gadget.contract.tracers) {
       const source = this.#sourceOf(declaration.name);
       const spec = namedMap(this.gadget.spec, declaration.map);
-      const reader = openReader(collection.map(declaration.map), spec, this.#bufferSize());
+      const map = collection.map(declaration.map);
+      const reader = openReader(map, spec, { bufferSize: this.#bufferSize(), ordered: this.#options.ordered === true });
+      if (map.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF && source.size > maxPerfEvent)
+        this.#notice(
+          `events of ${source.name} have up to ${source.size} bytes: without ring buffers those longer than ${maxPerfEvent} are refused, and counted as lost`,
+        );
       const record = source.makeRecord();
       const visitor = this.#visitor(source, reader, record, sink);
-      const map = declaration.lostMap === null ? null : collection.map(declaration.lostMap);
-      this.#tracers.push({ reader, map, record, visitor });
+      const lostMap = declaration.lostMap === null ? null : collection.map(declaration.lostMap);
+      this.#tracers.push({ reader, map: lostMap, record, visitor });
       reader.startUnsafe(visitor, () => {
         if (this.#releaseSoon) this.#release();
         this.#guard(() => sink.batchEnd?.());

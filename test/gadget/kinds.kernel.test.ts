@@ -285,6 +285,66 @@ void t.test('two tracers in one object, and events that are shorter and longer t
   }
 });
 
+const large = (reserve: boolean): string => `
+struct big { __u32 pid; char data[69996]; };
+GADGET_TRACER_MAP(events, 1024 * 1024);
+GADGET_TRACER(big, events, big);
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct big); } made SEC(".maps");
+const volatile __u32 length = 0;
+GADGET_PARAM(length);
+SEC("raw_tp/sys_enter") int enter(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 zero __attribute__((unused)) = 0;
+	struct big *big;
+	if (!is_own() || ctx->args[1] != ${umask}) return 0;
+	${
+    reserve
+      ? 'big = gadget_reserve_buf(&events, sizeof(*big)); if (!big) return 0; big->pid = own_pid; gadget_submit_buf(ctx, &events, big, sizeof(*big));'
+      : 'big = bpf_map_lookup_elem(&made, &zero); if (!big) return 0; big->pid = own_pid; if (length <= sizeof(*big)) gadget_output_buf(ctx, &events, big, length);'
+  }
+	return 0;
+}`;
+
+void t.test('records over 64 KiB', async (t) => {
+  const reserving = compiler.compile(
+    `#define GADGET_MAX_EVENT_SIZE 70000${head}${large(true)}`.replace('#include <vmlinux.h>', '\n#include <vmlinux.h>'),
+  );
+  for (const buffer of ['ringbuf', 'perf'] as const) {
+    const kernel = new Kernel({ buffer });
+    t.teardown(() => kernel.close());
+    for (const [length, fits] of [
+      [65_503, true],
+      [65_540, buffer === 'ringbuf'],
+    ] as const) {
+      const notices: string[] = [];
+      const params = new Map([
+        ['own_pid', process.pid],
+        ['length', length],
+      ]);
+      const { rows, result } = await rowsOf(gadgetOf(large(false)), () => call(2), {
+        kernel,
+        params,
+        notice: (message) => notices.push(message),
+      });
+      t.same(
+        result.counters,
+        { received: fits ? 2 : 0, delivered: fits ? 2 : 0, lost: fits ? 0 : 2, discarded: 0 },
+        `${buffer}: ${length} bytes`,
+      );
+      t.ok(rows.get('big')?.every((row) => row['pid'] === process.pid));
+      t.equal(
+        notices.some((notice) => notice.includes('up to 70000 bytes')),
+        buffer === 'perf',
+        `${buffer}: told`,
+      );
+    }
+    if (reserving.object === null) throw new Error(reserving.stderr);
+    const gadget = openGadget({ object: reserving.object, name: 'made', context: hostContext(sys) });
+    if (buffer === 'ringbuf') t.equal((await rowsOf(gadget, () => call(2), { kernel })).result.counters.received, 2);
+    else t.throws(() => new GadgetRun(gadget, { kernel }).start({ event() {} }), { code: 'E_GADGET_EVENT_SIZE' });
+  }
+});
+
 void t.test('filters of a field that only one of several data sources has', async (t) => {
   const gadget = gadgetOf(two);
   const { rows } = await rowsOf(gadget, () => call(2), { filter: (source) => compileFilter(source, 'more==5', gadget.sources) });

@@ -10,6 +10,7 @@ import {
   parseMetadata,
   type EventContext,
   type Gadget,
+  type GadgetMetadata,
   type RunCounters,
 } from '../../gadget/index.ts';
 import { compileFilter, EventOutput, OUTPUT_MODES } from '../../output/index.ts';
@@ -54,6 +55,7 @@ const options: readonly OptionSpec[] = [
   { name: 'skip-unsupported', help: 'go on without programs that cannot be loaded or attached here' },
   { name: 'buffer', value: 'KIND', help: 'auto, ringbuf or perf (default auto: asks the kernel)' },
   ...clusterOptions,
+  { name: 'ordered', help: 'with perf buffers: events of all CPUs in the order of their times' },
   { name: 'verbose', short: 'v', help: 'tell on stderr what is attached' },
   ...containerOptions,
 ];
@@ -91,7 +93,8 @@ async function runGadgetCommand(
   const notice = (message: string): void => void stderr.write(`rawbpf: ${printable(message)}\n`);
   const files = findGadget(name);
   const spec = openObject(files.object === null ? compileGadget(files.source ?? '') : readFile(files.object), { name: files.name });
-  const metadata = files.metadata === null ? noMetadata : parseMetadata(readFileSync(files.metadata, 'utf8'), files.metadata);
+  const yaml = files.metadata === null ? null : { text: readFileSync(files.metadata, 'utf8'), file: files.metadata };
+  let metadata = yaml === null ? noMetadata : parseMetadata(yaml.text, yaml.file);
   // What the machine answers is asked for below: help needs no privilege.
   const kernel = new Kernel({ onNotice: (each) => notice(each.message), buffer: bufferOf(before, after) });
   const cluster = clusterOf([...before, ...after], notice);
@@ -101,14 +104,19 @@ async function runGadgetCommand(
     ...(cluster === null ? {} : { endpoints: cluster }),
   });
   const open = (context: EventContext): Gadget => openGadget({ object: spec, name: files.name, metadata, context });
-  const plain = openGadget({ object: spec, name: files.name, metadata, context: { ...machine, containers: noContainers }, notice });
+  let plain = openGadget({ object: spec, name: files.name, metadata, context: { ...machine, containers: noContainers }, notice });
   const own = paramOptions(plain);
-  const { options: given } = parseOptions([...before, ...after], [...options, ...own, ...commonOptions]);
+  const custom = customOptions(metadata, own);
+  const { options: given } = parseOptions([...before, ...after], [...options, ...own, ...custom, ...commonOptions]);
   if (given.has('help')) {
-    stdout.write(commandHelp(runCommand, own));
+    stdout.write(commandHelp(runCommand, [...own, ...custom]));
     return 0;
   }
   if (given.operands.length > 0) throw usage(`run takes one gadget, not also ${given.operands.join(' ')}`);
+  if (yaml !== null && custom.some(({ name }) => given.has(name))) {
+    metadata = parseMetadata(yaml.text, yaml.file, valuesOf(given, custom));
+    plain = open({ ...machine, containers: noContainers });
+  }
   try {
     // What a run that was killed has left attached.
     sweepUnlinked(kernel);
@@ -198,6 +206,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     notice,
     params: valuesOf(given, own),
     skipUnsupported: given.flag('skip-unsupported'),
+    ordered: given.flag('ordered'),
     parts: [
       ...(containers === null ? [] : [containerPart(given, containers)]),
       ...machineParts({ notice, ...(given.has('iface') ? { iface: given.text('iface') ?? '' } : {}) }),
@@ -278,6 +287,15 @@ function paramOptions(gadget: Gadget): readonly OptionSpec[] {
     const help = describeParam(param).text;
     const short = param.alias === '' ? {} : { short: param.alias };
     return [{ name: param.key, help, ...short, ...(param.typeHint === 'bool' ? {} : { value: param.typeHint.toUpperCase() }) }];
+  });
+}
+
+/** Parameters of gadget.yaml's own as options, those whose names are taken left out. */
+function customOptions(metadata: GadgetMetadata, own: readonly OptionSpec[]): readonly OptionSpec[] {
+  const taken = new Set([...options, ...own, ...commonOptions].map((option) => option.name));
+  return metadata.custom.flatMap(({ name, description, defaultValue, possibleValues }) => {
+    const value = possibleValues.length > 0 && possibleValues.length <= 8 ? possibleValues.join('|') : 'VALUE';
+    return taken.has(name) ? [] : [{ name, value, help: defaultValue === '' ? description : `${description} (default ${defaultValue})` }];
   });
 }
 

@@ -1,3 +1,4 @@
+export { ColumnBatch, type Column, type ColumnOptions, type ColumnValues } from './columns.ts';
 export type {
   BootClock,
   ContainerFields,

@@ -24,9 +24,10 @@ const counted: readonly { readonly helper: number; readonly name: string; readon
  * line_info: the kernel wants them of all functions, and these have no C. An object without such calls stays as it is.
  *
  * @example
- * import { readFileSync } from 'node:fs';
- * import { countLosses, openObject } from 'rawbpf/object';
- * const spec = countLosses(openObject(readFileSync('program.bpf.o')));
+ * import { countLosses, openObject, type ObjectSpec } from 'rawbpf/object';
+ * function counting(object: Uint8Array): ObjectSpec {
+ *   return countLosses(openObject(object));
+ * }
  */
 export function countLosses(spec: ObjectSpec): ObjectSpec {
   const index = Math.max(0, ...spec.code.keys(), ...spec.maps.map((map) => map.sectionIndex)) + 1;

@@ -1,4 +1,5 @@
 import type { OwnerReference } from '../containers/names.ts';
+import { at, text } from '../json.ts';
 import type { KubernetesApi } from './api.ts';
 import { KubernetesApiError } from './error.ts';
 import { controllerOf, labelMap, type PodObject } from './objects.ts';
@@ -48,7 +49,9 @@ export class Owners {
 
   async #ask(path: string, pod: PodObject, key: string): Promise<OwnerReference> {
     try {
-      const above = controllerOf(await this.#api.get(path, this.#signal, metadataOnly, { idleMs: 2000 }));
+      const controller = await this.#api.get(path, this.#signal, metadataOnly, { idleMs: 2000 });
+      if (text(at(controller, 'metadata', 'name')) !== pod.owner.name) return this.#guess(pod);
+      const above = controllerOf(controller);
       return above.kind === '' ? pod.owner : above;
     } catch (error) {
       this.#known.delete(key);

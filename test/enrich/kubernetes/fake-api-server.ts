@@ -147,6 +147,7 @@ export class FakeApiServer implements TestServer {
     const misdeed = this.misdeeds.get(url.searchParams.has('watch') ? `watch ${collection}` : collection);
     if (misdeed !== undefined) return misbehave(misdeed, response);
     if (single !== null) return void response.writeHead(200).end(JSON.stringify(single));
+    if (/\/namespaces\/[^/]+\/[^/]+\/[^/]+$/.test(url.pathname)) return refuse(404, 'not found');
     if (url.searchParams.get('watch') === 'true') return this.#watch(collection, Number(url.searchParams.get('resourceVersion')), response);
     return this.#list(collection, url.searchParams, response, refuse);
   }

@@ -1,6 +1,6 @@
 // The cases against a real kube-apiserver and etcd (`npm run test:k8s`): admin by a client certificate, reader by a token, nobody by a file with one.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import https from 'node:https';
 import os from 'node:os';
 import path from 'node:path';
@@ -9,7 +9,10 @@ import t from 'tap';
 import { readKubeconfig, type ClusterAccess } from '../../../src/enrich/kubernetes/access.ts';
 import { KubernetesApi } from '../../../src/enrich/kubernetes/api.ts';
 import { at, text } from '../../../src/enrich/json.ts';
-import { clusterCases, pod, started } from './cases.ts';
+import { ClusterNames } from '../../../src/enrich/kubernetes/names.ts';
+import { machineNames } from '../../../src/enrich/runtimes/machine.ts';
+import { Rig } from '../runtimes/rig.ts';
+import { clusterCases, pod, running, started } from './cases.ts';
 import type { TestObject, TestServer } from './server.ts';
 
 const script = fileURLToPath(new URL('../../../../scripts/kubernetes/server.mjs', import.meta.url));
@@ -96,4 +99,46 @@ t.test('a page that the server has forgotten is refused with 410, as by the serv
   const cluster = await started(server, { pageSize: 1 });
   t.teardown(() => cluster.close());
   t.equal(cluster.counts.pods, 3);
+});
+
+t.test("containers of real pods get node, labels and owner of the server's pods, with and without the runtime", async (t) => {
+  const rig = new Rig('cri');
+  t.teardown(() => rig.stop());
+  const pods = '/api/v1/namespaces/shop/pods';
+  const owners = [{ apiVersion: 'apps/v1', kind: 'StatefulSet', name: 'db', uid: 's-uid', controller: true }];
+  const made = await server.create(pods, pod('db-0', { labels: { app: 'db' }, owners }));
+  const real = rig.pod('db-0', 'main=sleep 1000', '--namespace', 'shop', '--uid', made.metadata.uid, '--label', 'app=db');
+  const id = real.containers['main'] ?? '';
+  await server.patchStatus(`${pods}/db-0`, {
+    ...running('10.90.3.1'),
+    containerStatuses: [{ name: 'main', containerID: `containerd://${id}`, image: 'x', imageID: '', ready: true, restartCount: 0 }],
+  });
+  const cluster = await started(server);
+  t.teardown(() => cluster.close());
+  const pid = Number(
+    rig
+      .exec('cri', 'task', 'ls')
+      .split('\n')
+      .find((line) => line.startsWith(id))
+      ?.split(/\s+/)[1] ?? 0,
+  );
+  const lines = readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim().split('\n');
+  const cgroupPath = lines.at(-1)?.split(':').slice(2).join(':') ?? '';
+  const k8s = {
+    node: 'node-1',
+    namespace: 'shop',
+    podName: 'db-0',
+    podUid: made.metadata.uid,
+    containerName: 'main',
+    hostnetwork: false,
+    owner: { kind: 'StatefulSet', name: 'db' },
+  };
+  for (const containerd of [[rig.sockets.cri], []]) {
+    const names = new ClusterNames(machineNames({ sockets: { docker: [], podman: [], crio: [], podmanFolders: [], containerd } }), cluster);
+    const found = await names.lookup({ id, pid, cgroupPath, runtimeHint: '' });
+    t.match(found, { containerId: id, containerName: 'main', k8s }, `sockets: ${containerd.length}`);
+    t.equal(found?.k8s?.podLabels.get('app'), 'db');
+    names.close();
+  }
+  await server.remove(`${pods}/db-0`);
 });

@@ -48,7 +48,7 @@ export class DockerSource extends SocketSource {
         if (text(member(line, 'Action')) === 'destroy') listener({ type: 'removed', id });
         else {
           // While docker starts a container it answers no question about it: what the event says is there at once.
-          const names = namesOfEvent(id, texts(at(line, 'Actor', 'Attributes')));
+          const names = namesOfEvent(id, 'docker', texts(at(line, 'Actor', 'Attributes')));
           if (names.containerName !== '') listener({ type: 'names', id, names });
           void this.tell(id, listener);
         }
@@ -112,12 +112,12 @@ export class DockerSource extends SocketSource {
 }
 
 /** What an event says of its container: the attributes are its labels, and its name and image among them. */
-function namesOfEvent(id: string, attributes: ReadonlyMap<string, string>): RuntimeNames {
-  const labels = new Map([...attributes].filter(([key]) => key !== 'name' && key !== 'image'));
+export function namesOfEvent(id: string, runtimeName: string, attributes: ReadonlyMap<string, string>): RuntimeNames {
+  const labels = new Map([...attributes].filter(([key]) => !['name', 'image', 'containerExitCode', 'podId'].includes(key)));
   return {
     ...emptyNames,
     containerId: id,
-    runtimeName: 'docker',
+    runtimeName,
     containerName: attributes.get('name') ?? '',
     containerImageName: attributes.get('image') ?? '',
     k8s: podOfLabels(labels, labels, null),

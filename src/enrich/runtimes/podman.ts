@@ -1,5 +1,5 @@
 import type { NameEvent, NameQuery, RuntimeNames } from '../containers/names.ts';
-import { orNull } from './docker.ts';
+import { namesOfEvent, orNull } from './docker.ts';
 import { UnixHttp } from './http.ts';
 import { at, elements, integer, member, text, texts } from '../json.ts';
 import { podOfLabels } from './pod-labels.ts';
@@ -45,7 +45,12 @@ export class PodmanSource extends SocketSource {
         const action = text(member(line, 'Action')) || text(member(line, 'status'));
         if (id === '') return;
         if (action === 'remove') listener({ type: 'removed', id });
-        else if (['create', 'init', 'start', 'rename'].includes(action)) void this.tell(id, listener);
+        else if (['create', 'init', 'start', 'rename'].includes(action)) {
+          // With --rm the container may be gone when its event is read.
+          const names = namesOfEvent(id, 'podman', texts(at(line, 'Actor', 'Attributes')));
+          if (names.containerName !== '') listener({ type: 'names', id, names });
+          void this.tell(id, listener);
+        }
       },
       signal,
       opened,

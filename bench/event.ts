@@ -63,7 +63,7 @@ const JEQ_IMM = 0x15;
 const JNE_IMM = 0x55;
 const CALL = 0x85;
 
-/** Fills the 64 bytes at r0; r6 are the arguments, r7 the turn. Keeps r6, r7, r8, r9. */
+/** Fills 64 bytes at a register and offset; r6 are the arguments, r9 the events taken so far: those have consecutive numbers. Keeps r6 to r9. */
 function fillEvent(base: number, offset: number): Line[] {
   const words: readonly [at: number, value: number][] = [
     [24, 1000],
@@ -77,7 +77,7 @@ function fillEvent(base: number, offset: number): Line[] {
   ];
   return [
     [LDX_DW, 3, 6, 0, 0],
-    [ADD64_REG, 3, 7, 0, 0],
+    [ADD64_REG, 3, 9, 0, 0],
     [STX_DW, base, 3, offset, 0],
     ...words.map(([at, value]): Line => [ST_W, base, 0, offset + at, value]),
     [LDX_DW, 4, 6, 24, 0],
@@ -119,13 +119,13 @@ export function ringProducer(sys: Sys, maxEntries: number, shared?: number, flag
     [MOV64_IMM, 3, 0, 0, 0],
     [CALL, 0, 0, 0, BPF_FUNC.BPF_FUNC_ringbuf_reserve],
     [JEQ_IMM, 0, 0, 'next', 0],
-    [ADD64_IMM, 9, 0, 0, 1],
     [STX_DW, 10, 0, -8, 0],
     [CALL, 0, 0, 0, BPF_FUNC.BPF_FUNC_ktime_get_ns],
     [MOV64_REG, 5, 0, 0, 0],
     [LDX_DW, 1, 10, -8, 0],
     [STX_DW, 1, 5, 8, 0],
     ...fillEvent(1, 0),
+    [ADD64_IMM, 9, 0, 0, 1],
     [LDX_DW, 2, 6, 16, 0],
     [CALL, 0, 0, 0, BPF_FUNC.BPF_FUNC_ringbuf_submit],
     'next',

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { measure, ways, type DrainTimes } from './drain.ts';
+import { measureLatency, measureLive, type LatencyResult, type LiveResult } from './live.ts';
 import { buildPeers, median, type PeerPrograms } from './peer.ts';
 
 function option(name: string): string | null {
@@ -37,18 +38,66 @@ function drains(programs: PeerPrograms, rounds: number, only: readonly string[] 
   return rows;
 }
 
+function thousands(value: number): string {
+  return `${(value / 1000).toFixed(0)} k`;
+}
+
+function of(pairs: readonly (readonly [number, number])[], which: 0 | 1): number {
+  return median(pairs.map((pair) => pair[which]));
+}
+
+/** The parts that are about events as they happen. */
+function live(programs: PeerPrograms, rounds: number, only: readonly string[] | null): unknown[] {
+  const rows: unknown[] = [];
+  const run = (name: string): unknown => part(['--part', name, '--peers', JSON.stringify(programs), '--rounds', String(rounds)]);
+  if (only === null || only.includes('live')) {
+    const result = run('live') as LiveResult;
+    for (const [row, sides] of Object.entries(result)) {
+      const [ours, libbpf, cilium] = [median(sides.ours), median(sides.libbpf), median(sides.cilium)];
+      rows.push({ row: `live.${row}`, what: 'events as JSON through 256 KiB and a pipe, none lost', ours, libbpf, cilium });
+      console.log(
+        `live     ${thousands(ours)} events ${row}   libbpf ${thousands(libbpf)} (${(ours / libbpf).toFixed(2)} x)   cilium/ebpf ${thousands(cilium)} (${(ours / cilium).toFixed(2)} x)`,
+      );
+    }
+  }
+  if (only === null || only.includes('latency')) {
+    const result = run('latency') as LatencyResult;
+    for (const [load, { ours, libbpf }] of Object.entries(result)) {
+      const [p50, p99, peer50, peer99] = [of(ours, 0), of(ours, 1), of(libbpf, 0), of(libbpf, 1)];
+      rows.push({
+        row: `latency.${load}`,
+        what: 'microseconds from the event to its callback',
+        ours: [p50, p99],
+        libbpf: [peer50, peer99],
+      });
+      console.log(
+        `latency  ${load}: p50 ${p50.toFixed(0)} us, p99 ${p99.toFixed(0)} us   libbpf p50 ${peer50.toFixed(0)} us (${(p50 / peer50).toFixed(2)} x), p99 ${peer99.toFixed(0)} us (${(p99 / peer99).toFixed(2)} x)`,
+      );
+    }
+  }
+  return rows;
+}
+
 async function main(): Promise<void> {
   const rounds = Math.max(5, Number(option('--rounds') ?? 9));
   const wanted = option('--part');
   if (wanted !== null) {
     const programs = JSON.parse(option('--peers') ?? '') as PeerPrograms;
-    console.log(JSON.stringify(await measure(wanted, programs, rounds)));
-    return;
+    const result =
+      wanted === 'live'
+        ? await measureLive(programs, rounds)
+        : wanted === 'latency'
+          ? await measureLatency(programs, rounds)
+          : await measure(wanted, programs, rounds);
+    console.log(JSON.stringify(result));
+    // Pipes of peers may still be open.
+    process.exit();
   }
   const folder = mkdtempSync(join(tmpdir(), 'bench-'));
   try {
     const programs = buildPeers(folder);
-    const rows = drains(programs, rounds, option('--only')?.split(',') ?? null);
+    const only = option('--only')?.split(',') ?? null;
+    const rows = [...drains(programs, rounds, only), ...live(programs, rounds, only)];
     const file = option('--json');
     if (file !== null) writeFileSync(file, `${JSON.stringify({ node: process.version, rounds, rows }, null, 2)}\n`);
   } finally {

@@ -75,8 +75,12 @@ export class Peer {
     return peer;
   }
 
-  get pid(): number {
-    return this.#run.pid ?? 0;
+  /** Starts one whose JSON goes through a pipe to another program, which throws it away. */
+  static async piped(command: readonly string[], mapFd: number): Promise<Peer> {
+    const script = 'exec 5>&1; "$@" 4>&1 >&5 5>&- | cat >/dev/null';
+    const peer = new Peer(spawn('sh', ['-c', script, 'sh', ...command], { stdio: ['pipe', 'pipe', 'inherit', mapFd], detached: true }));
+    await peer.line();
+    return peer;
   }
 
   /** The next line it says, as numbers. */
@@ -97,7 +101,9 @@ export class Peer {
     if (this.#run.exitCode !== null) return;
     const gone = new Promise((resolve) => this.#run.once('exit', resolve));
     this.#run.stdin?.end();
-    this.#run.kill();
+    // The shell of a pipe has a group of its own, with all that it runs.
+    if (this.#run.spawnfile === 'sh' && this.#run.pid !== undefined) process.kill(-this.#run.pid);
+    else this.#run.kill();
     await gone;
   }
 }

@@ -2,8 +2,9 @@
 // libbpf's side of the benchmarks. The buffer's map is descriptor 3, JSON goes to descriptor 4.
 //   gcc -O2 -o libbpf libbpf.c -lbpf
 //   libbpf drain|json|perf    reads COUNT lines from stdin and drains that many records for each: "RECORDS SUM NS BYTES"
-//   libbpf live               follows the buffer; a record numbered `stop` ends a window: "RECORDS SUM 0 BYTES"
-//   libbpf latency            the same; "RECORDS SUM 0 0 P50 P99", the times in nanoseconds
+//   libbpf live               follows the buffer; a record numbered `stop` ends a window: "RECORDS SUM NS BYTES"
+//   libbpf latency            the same; "RECORDS SUM NS 0 P50 P99": nanoseconds from the event to the callback
+// NS is CPU time.
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdint.h>
@@ -159,6 +160,8 @@ int main(int argc, char **argv)
 	if (!ring && !perf)
 		return 1;
 	if (live || latency) {
+		uint64_t start = cpu_time();
+
 		puts("ready");
 		fflush(stdout);
 		for (;;) {
@@ -170,12 +173,13 @@ int main(int argc, char **argv)
 			stopped = 0;
 			if (latency) {
 				qsort(times, records, sizeof(*times), by_value);
-				printf("%lu %lu 0 0 %u %u\n", records, sum, times[records / 2], times[records * 99 / 100]);
+				printf("%lu %lu %lu 0 %u %u\n", records, sum, cpu_time() - start, times[records / 2], times[records * 99 / 100]);
 			} else {
-				printf("%lu %lu 0 %lu\n", records, sum, bytes);
+				printf("%lu %lu %lu %lu\n", records, sum, cpu_time() - start, bytes);
 			}
 			fflush(stdout);
 			records = sum = bytes = 0;
+			start = cpu_time();
 		}
 	}
 	puts("ready");

@@ -134,13 +134,15 @@ func live(reader *ringbuf.Reader, buffered *bufio.Writer, encoder *json.Encoder,
 	var record ringbuf.Record
 	var e event
 	var records, sum uint64
+	start := cpuTime()
 	for {
 		check(reader.ReadInto(&record))
 		decode(record.RawSample, &e)
 		if uint32(e.Number) == stop {
 			check(buffered.Flush())
-			fmt.Println(records, sum, 0, out.bytes)
+			fmt.Println(records, sum, cpuTime()-start, out.bytes)
 			records, sum, out.bytes = 0, 0, 0
+			start = cpuTime()
 			continue
 		}
 		records++

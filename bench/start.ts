@@ -1,0 +1,65 @@
+// From a cold start to the first event of trace_open, and the memory it took: rawbpf beside libbpf in C with the same object, in turns.
+//   node build/bench/start.js [ROUNDS]
+// libbpf needs a mounted tracefs: it gets one in a mount namespace of its own. Something opens files all the while.
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { median } from './peer.ts';
+
+const rounds = Math.max(5, Number(process.argv[2] ?? 7));
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'bench-'));
+const peer = join(folder, 'start-libbpf');
+const flags = (process.env['LIBBPF_FLAGS'] ?? '-lbpf').split(' ');
+const gcc = spawnSync('gcc', ['-O2', '-o', peer, join(root, 'bench/peers/start-libbpf.c'), ...flags], { stdio: 'inherit' });
+const cli = join(root, 'build/src/cli/rawbpf.js');
+const object = join(root, 'gadgets/trace_open/program.bpf.o');
+const mounted = ['-m', 'sh', '-c', 'mount -t tracefs tracefs /sys/kernel/tracing && exec "$@"', 'sh'];
+const sides: Readonly<Record<string, readonly string[]>> = {
+  rawbpf: [process.execPath, cli, 'run', 'trace_open', '-o', 'json', '--max-events', '1'],
+  'node alone': [process.execPath, '-e', '0'],
+  ...(gcc.status === 0 ? { libbpf: ['unshare', ...mounted, peer, object, 'events'] } : {}),
+};
+
+/** Milliseconds and KiB of the greatest resident set. */
+function once(command: readonly string[]): Promise<{ ms: number; kib: number }> {
+  return new Promise((resolve, reject) => {
+    const start = performance.now();
+    // GNU time tells what the kernel counted of the process and those it became.
+    const run = spawn('/usr/bin/time', ['-f', '%M', ...command], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let err = '';
+    run.stderr.on('data', (data: Buffer) => (err += data.toString()));
+    run.on('close', (code) => {
+      const kib = Number(err.trim().split('\n').at(-1));
+      if (code === 0) resolve({ ms: performance.now() - start, kib });
+      else reject(new Error(`${command.join(' ')}: ${err}`));
+    });
+  });
+}
+
+async function main(): Promise<void> {
+  const opener = spawn('sh', ['-c', 'while :; do read -r line </etc/hostname; sleep 0.005; done'], { stdio: 'ignore' });
+  try {
+    const results = new Map(Object.keys(sides).map((name) => [name, { ms: [] as number[], kib: [] as number[] }]));
+    for (let round = -1; round < rounds; round++) {
+      for (const [name, command] of Object.entries(sides)) {
+        const { ms, kib } = await once(command);
+        if (round < 0) continue;
+        results.get(name)?.ms.push(ms);
+        results.get(name)?.kib.push(kib);
+      }
+    }
+    for (const [name, { ms, kib }] of results) {
+      console.log(
+        `${name.padEnd(11)} ${median(ms).toFixed(0).padStart(5)} ms to the first event, ${(median(kib) / 1024).toFixed(0)} MiB at most`,
+      );
+    }
+  } finally {
+    opener.kill();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+void main();

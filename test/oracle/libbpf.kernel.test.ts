@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { type LinkFeature, linkProgram, openObject } from '../../src/bpf/object/index.ts';
+import { type LinkFeature, linkProgram, type MapSpec, openObject } from '../../src/bpf/object/index.ts';
+import { BPF_MAP_TYPE } from '../../src/bpf/uapi/index.ts';
 import type { Btf } from '../../src/btf/btf.ts';
 import { btfExtFromElf, btfFromElf, minimizeBtf } from '../../src/btf/index.ts';
 import { toHex } from '../../src/bytes/text.ts';
@@ -19,8 +20,21 @@ interface OracleProgram {
   readonly attachBtfId?: number;
 }
 
+interface OracleMap {
+  readonly name: string;
+  readonly type: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly flags: number;
+  readonly numaNode: number;
+  readonly mapExtra: string;
+}
+
 interface OracleObject {
   readonly opened: boolean;
+  readonly maps: readonly OracleMap[];
+  readonly programs: readonly (OracleProgram & { readonly section: string; readonly type: number; readonly attachType: number })[];
   readonly alone?: readonly { readonly programs: readonly OracleProgram[] }[];
 }
 
@@ -47,6 +61,20 @@ function btfOf(file: string): Btf {
   const btf = btfFromElf(parseElf(readFileSync(path.join(root, file))));
   if (btf === null) throw new Error(`${file} has no BTF`);
   return btf;
+}
+
+type MapFacts = readonly (string | number)[];
+
+/** A struct_ops map's value is the kernel's struct, known when it is loaded; a perf event array of no size gets one for each CPU then. */
+function theirMap(map: OracleMap): MapFacts {
+  const { name, type, keySize, valueSize, maxEntries, flags, numaNode, mapExtra } = map;
+  const isLater = type === BPF_MAP_TYPE.BPF_MAP_TYPE_STRUCT_OPS;
+  const entries = type === BPF_MAP_TYPE.BPF_MAP_TYPE_PERF_EVENT_ARRAY ? 0 : maxEntries;
+  return [name, type, keySize, isLater ? 0 : valueSize, entries, flags, numaNode, mapExtra];
+}
+
+function ourMap({ libbpfName, mapExtra, ...map }: MapSpec): MapFacts {
+  return theirMap({ ...map, name: libbpfName, mapExtra: String(mapExtra) });
 }
 
 /** How many programs libbpf relocated; each must be the same with us. */
@@ -91,6 +119,28 @@ t.test('our instructions are libbpf’s', { skip: skip || rootOnly }, async (t) 
     let compared = 0;
     for (const file of objects) compared += compare(t, file, null);
     t.ok(compared > 100, `${compared} programs of ${objects.length} objects`);
+  });
+  t.test('types of programs and parameters of maps', async (t) => {
+    let maps = 0;
+    for (const file of objects) {
+      const { opened, ...theirs } = libbpf(file, null);
+      if (!opened) continue;
+      const options = { name: path.basename(file).replace(/\..*/, ''), strict: true };
+      const ours = openObject(readFileSync(path.join(root, file)), options);
+      t.same(
+        // Section names that came after the libbpf at hand have no type there.
+        ours.programs.map(({ name, sectionName, type }, i) => [
+          name,
+          sectionName.replace(/^\?/, ''),
+          theirs.programs[i]?.type === 0 ? 0 : type,
+        ]),
+        theirs.programs.map(({ name, section, type }) => [name, section, type]),
+        file,
+      );
+      t.same(ours.maps.map(ourMap), theirs.maps.map(theirMap), file);
+      maps += ours.maps.length;
+    }
+    t.ok(maps > 100, `${maps} maps`);
   });
   for (const target of ['fixtures/core/target.o', 'fixtures/core/cases.bpf.o']) {
     t.test(`CO-RE cases for ${target}`, async (t) => t.ok(compare(t, 'fixtures/core/cases.bpf.o', target) > 140));

@@ -39,8 +39,9 @@ const unanswered = String.raw`
 const portOf = (event: JsonEvent): number => (event['src'] as { port: number }).port;
 
 void t.test('segments that are sent again', async (t) => {
-  const { events, lost, made } = await traced('trace_tcpretrans', [], () => runPerl(unanswered));
+  const { events, lost, received, stderr, made } = await traced('trace_tcpretrans', [], () => runPerl(unanswered));
   t.equal(lost, 0);
+  t.equal(received, events.length, stderr);
   const { packets, lines } = parseNetwork(made.text);
   const netns = Number(lines.get('netns')?.[0]);
   const own = events.filter((event) => event['netns_id'] === netns);
@@ -56,7 +57,11 @@ void t.test('segments that are sent again', async (t) => {
     return false;
   });
   t.ok(again.length >= 4, `enough was sent again: ${again.length}`);
-  t.equal(own.length, again.length, 'an event for each');
+  t.equal(
+    own.length,
+    again.length,
+    `an event for each: ${events.map((event) => `${String(event['type'])} ${portOf(event)} ${String(event['netns_id'])}`).join(', ')}`,
+  );
   for (const [i, packet] of again.entries()) {
     const event = own[i];
     const what = `${flagsText(packet.flags)} of ${packet.src.port}`;

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { startTime } from './daemons.mjs';
+import { cacheFolder } from './packages.mjs';
 
 /** Cgroup folders that runtimes make below each hierarchy's root and leave when they end. */
 const PARENTS = ['docker', 'default', 'moby', 'k8s.io', 'kubepods', 'libpod_parent'];
@@ -70,15 +71,39 @@ export function removeBridge(name) {
   if (fs.existsSync(`/sys/class/net/${name}`)) quietly('ip', ['link', 'delete', name]);
 }
 
-/** Folders of {@link PARENTS} that exist, in every hierarchy. */
-export function cgroupParents() {
-  return cgroupRoots().flatMap((root) => PARENTS.map((name) => path.join(root, name)).filter((folder) => fs.existsSync(folder)));
+/**
+ * Folders of {@link PARENTS}, in every hierarchy, that are the machine's own: those that were there before any rig since it was booted.
+ * What others are missing now will be a rig's; that is written down, for rigs that start while another one runs.
+ */
+export function foreignCgroups() {
+  const file = path.join(cacheFolder, 'cgroups.json');
+  const boot = fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  let known = { boot, ours: [] };
+  try {
+    const written = JSON.parse(fs.readFileSync(file, 'utf8'));
+    if (written.boot === boot) known = written;
+  } catch {
+    // No rig has been here.
+  }
+  const all = cgroupRoots().flatMap((root) => PARENTS.map((name) => path.join(root, name)));
+  const ours = new Set([...known.ours, ...all.filter((folder) => !fs.existsSync(folder))]);
+  fs.mkdirSync(cacheFolder, { recursive: true });
+  fs.writeFileSync(`${file}.${process.pid}`, JSON.stringify({ boot, ours: [...ours] }));
+  fs.renameSync(`${file}.${process.pid}`, file);
+  return all.filter((folder) => !ours.has(folder));
 }
 
-/** Removes empty cgroups that were not there before. */
-export function removeCgroups(before) {
-  const kept = new Set(before);
-  for (const folder of cgroupParents()) if (!kept.has(folder)) removeEmpty(folder);
+/** Removes empty cgroups that are not the machine's own. A process that has just ended keeps its own for a moment. */
+export async function removeCgroups(foreign) {
+  const kept = new Set(foreign);
+  for (let round = 0; round < 8; round++) {
+    const left = cgroupRoots()
+      .flatMap((root) => PARENTS.map((name) => path.join(root, name)))
+      .filter((folder) => fs.existsSync(folder) && !kept.has(folder));
+    if (left.length === 0) return;
+    for (const folder of left) removeEmpty(folder);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 function removeEmpty(folder) {

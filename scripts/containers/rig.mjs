@@ -9,7 +9,7 @@ import { Cri } from './cri.mjs';
 import { configure, endDaemon, layout, NEEDS, runIn, startDaemon, startTime } from './daemons.mjs';
 import { makeImage } from './image.mjs';
 import { fetchRuntimes } from './packages.mjs';
-import { cgroupParents, endProcesses, removeBridge, removeCgroups, rigMounts, rigProcesses, unmountAll } from './remains.mjs';
+import { endProcesses, foreignCgroups, removeBridge, removeCgroups, rigMounts, rigProcesses, unmountAll } from './remains.mjs';
 
 const HELP = `Real container runtimes for tests, below one folder.
 
@@ -45,7 +45,7 @@ const writeState = (rig, state) => fs.writeFileSync(rig.state, JSON.stringify(st
 
 async function start(rig, found, runtimes) {
   fs.mkdirSync(rig.dir, { recursive: true });
-  const state = readState(rig) ?? { daemons: [], cgroups: cgroupParents(), forwarding: fs.readFileSync(FORWARDING, 'utf8'), images: [] };
+  const state = readState(rig) ?? { daemons: [], cgroups: foreignCgroups(), forwarding: fs.readFileSync(FORWARDING, 'utf8'), images: [] };
   configure(rig, found);
   if (!fs.existsSync(rig.image)) {
     makeImage(rig.image, 'rigbox', found);
@@ -76,7 +76,7 @@ function describe(rig, runtimes) {
 }
 
 async function stop(rig) {
-  const state = readState(rig) ?? { daemons: [], cgroups: cgroupParents() };
+  const state = readState(rig) ?? { daemons: [], cgroups: foreignCgroups() };
   const running = (name) => state.daemons.some((each) => each.name === name && startTime(each.pid) === each.started);
   // Politely first: networks are given back, mounts undone.
   if (running('docker')) await attempt('docker', () => removeAll(rig, 'docker', ['ps', '-aq'], ['rm', '-f']));
@@ -91,7 +91,7 @@ async function stop(rig) {
   await endProcesses(rig.dir);
   unmountAll(rig.dir);
   removeBridge(rig.bridge);
-  removeCgroups(state.cgroups);
+  await removeCgroups(state.cgroups);
   if (state.forwarding !== undefined) fs.writeFileSync(FORWARDING, state.forwarding);
   const mounts = rigMounts(rig.dir);
   if (mounts.length > 0) throw new Error(`still mounted: ${mounts.join(', ')}`);

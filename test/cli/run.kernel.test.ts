@@ -38,8 +38,12 @@ t.test('wrong values of flags end with 2, before anything is loaded', async (t) 
     [['--pid', 'x'], /bad value for --pid/],
     [['--pid', '4294967296'], /from 0 to 4294967295/],
     [['--max-events', '0'], /between 1 and/],
+    [['--map-fetch-interval', 'soon'], /soon is not a length of time/],
+    [['--map-fetch-interval', 'exce:1s'], /no data source exce.*did you mean exec/],
+    [['--map-fetch-count', '0'], /not a whole number of at least 1/],
+    [['--filter', 'exce:fd==1'], /names no data source of this gadget: exce/],
     [['--timeout', '-1'], /not a number of seconds/],
-    [['--output', 'xml'], /columns, json, jsonpretty, yaml, none/],
+    [['--output', 'xml'], /columns, json, jsonpretty, yaml, (?:pcap-ng, )?none/],
   ];
   for (const [args, message] of rows) {
     const { status, stdout, stderr } = rawbpf('run', 'trace_exec', ...args);

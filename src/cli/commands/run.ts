@@ -40,7 +40,7 @@ const options: readonly OptionSpec[] = [
     help: 'events to show: FIELD OP VALUE[,...] with ==, !=, <, <=, >, >=, ~, !~',
   },
   { name: 'sort', value: 'LIST', help: 'order of what iterators and maps give: a,-b' },
-  { name: 'max-entries', value: 'N', help: 'how many of what iterators and maps give to show' },
+  { name: 'max-entries', value: 'N', help: 'how many of what iterators and maps give to show; of other events, after how many to stop' },
   { name: 'map-fetch-interval', value: 'T', help: 'time between reads of iterators and maps: 2, 500ms, or SOURCE:1s,...' },
   { name: 'map-fetch-count', value: 'N', help: 'how often iterators and maps are read before it stops: 3, or SOURCE:3,...' },
   { name: 'timeout', short: 't', value: 'S', help: 'stop after S seconds' },
@@ -157,6 +157,8 @@ function checkFlags(gadget: Gadget, given: ParsedOptions, own: readonly OptionSp
   const output = { mode: 'none', sources: gadget.sources, target: process.stdout } as const;
   void new EventOutput({ ...output, fields: given.text('fields'), sort: given.text('sort') });
   given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
+  given.integer('max-entries', { min: 0, max: Number.MAX_SAFE_INTEGER });
+  void fetchOptions(given, gadget.sources);
   given.choice('output', OUTPUT_MODES);
   given.seconds('timeout');
   scopeOf(given);
@@ -200,6 +202,12 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
   const seconds = given.seconds('timeout');
   const bufferSize = bytesOf(given.text('buffer-size'), 'buffer-size');
   const maxEvents = given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
+  // Events that come one by one have no last one to cut behind, and no order but their own.
+  const onlyTracers = gadget.sources.every(({ kind }) => kind === 'tracer');
+  const maxEntries = given.integer('max-entries', { min: 0, max: Number.MAX_SAFE_INTEGER });
+  const most = maxEvents ?? (onlyTracers && maxEntries !== null && maxEntries > 0 ? maxEntries : null);
+  if (onlyTracers && given.has('sort'))
+    notice('--sort orders what iterators and maps give: events that come one by one are shown as they come');
   const rules = given.all('filter').join(',');
   const run = new GadgetRun(gadget, {
     kernel,
@@ -213,7 +221,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     ],
     ...(rules === '' ? {} : { filter: (source) => compileFilter(source, rules) }),
     ...(seconds === null ? {} : { timeoutMs: seconds * 1000 }),
-    ...(maxEvents === null ? {} : { maxEvents }),
+    ...(most === null ? {} : { maxEvents: most }),
     ...(bufferSize === null ? {} : { bufferSize }),
     countLoss: given.flag('count-loss'),
     ...fetchOptions(given, gadget.sources),
@@ -225,7 +233,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     width: process.stdout.isTTY ? process.stdout.columns : null,
     fields: given.text('fields'),
     sort: given.text('sort'),
-    maxEntries: given.integer('max-entries', { min: 0, max: Number.MAX_SAFE_INTEGER }),
+    maxEntries,
   });
   const resize = (): void => output.resize(process.stdout.columns);
   // Who asked for the end gets it soon, even where nobody reads stdout any more.

@@ -54,6 +54,8 @@ export class Peer {
 
   private constructor(run: ChildProcess) {
     this.#run = run;
+    // A benchmark that fails leaves nothing running.
+    process.once('exit', () => this.#end());
     if (run.stdout === null) throw new Error('no stdout');
     this.#lines = createInterface(run.stdout)[Symbol.asyncIterator]();
   }
@@ -96,14 +98,19 @@ export class Peer {
     return { records, sum, ns, bytes };
   }
 
+  #end(): void {
+    const { pid, exitCode, signalCode, spawnfile } = this.#run;
+    if (pid === undefined || exitCode !== null || signalCode !== null) return;
+    // The shell of a pipe has a group of its own, with all that it runs.
+    process.kill(spawnfile === 'sh' ? -pid : pid);
+  }
+
   /** Ends it and waits until it is gone. */
   async close(): Promise<void> {
     if (this.#run.exitCode !== null) return;
     const gone = new Promise((resolve) => this.#run.once('exit', resolve));
     this.#run.stdin?.end();
-    // The shell of a pipe has a group of its own, with all that it runs.
-    if (this.#run.spawnfile === 'sh' && this.#run.pid !== undefined) process.kill(-this.#run.pid);
-    else this.#run.kill();
+    this.#end();
     await gone;
   }
 }

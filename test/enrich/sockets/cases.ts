@@ -22,7 +22,7 @@ const script = String.raw`
     if ($o{connect}) { connect($s, at($f, $ip, $number)) or die $!; send($s, message(0, $case), 0) or die $! } else { send($s, message(0, $case), 0, at($f, $ip, $number)) or die $! }
     my $in = ''; vec($in, fileno $s, 1) = 1; select($in, undef, undef, 5) or die "no answer: $case"; recv($s, my $m, 4096, 0); $s }
   sub child { my ($work) = @_; my $pid = fork; return $pid if $pid; $work->(); POSIX::_exit(0) }
-  sub tell { my $w = shift; syswrite $w, "x" }  sub await { my $r = shift; sysread $r, my $x, 1 }
+  sub wake { my $w = shift; syswrite $w, "x" }  sub await { my $r = shift; sysread $r, my $x, 1 }
   own_network;
   # Older than rawbpf: bound.
   my $old = udp("127.0.0.1", $port);
@@ -34,25 +34,25 @@ const script = String.raw`
 
   # Passed: taken by pidfd_getfd(2) from a process that then closes it.
   pipe my $r, my $w; pipe my $r2, my $w2; pipe my $r3, my $w3;
-  my $giver = child(sub { my $s = udp("127.0.0.1", $port); syswrite $w, pack "L", fileno $s; await($r2); close $s; tell($w3); sleep 20 });
-  my $taker = child(sub { sysread $r, my $n, 4; my $fd = syscall(438, syscall(434, $giver, 0), unpack("L", $n), 0); tell($w2); await($r3); open(my $s, "+<&=", $fd) or die $!; tell($w3); serve($s, "passed", 2) });
+  my $giver = child(sub { my $s = udp("127.0.0.1", $port); syswrite $w, pack "L", fileno $s; await($r2); close $s; wake($w3); sleep 20 });
+  my $taker = child(sub { sysread $r, my $n, 4; my $fd = syscall(438, syscall(434, $giver, 0), unpack("L", $n), 0); wake($w2); await($r3); open(my $s, "+<&=", $fd) or die $!; wake($w3); serve($s, "passed", 2) });
   select undef, undef, undef, 0.3; ask("passed", "127.0.0.1", $port); ask("passed", "127.0.0.1", $port); kill 9, $giver; waitpid $taker, 0;
 
   my $dual = udp("::", $port); $c = child(sub { ask("dual", "127.0.0.1", $port) }); serve($dual, "dual"); waitpid $c, 0;
   $c = child(sub { ask("dual6", "::1", $port) }); serve($dual, "dual6"); waitpid $c, 0; close $dual;
 
-  for my $i (1 .. 3) { pipe my $r, my $w; $c = child(sub { my $s = udp("127.0.0.1", $port); tell($w); serve($s, "reused$i") }); await($r); ask("reused$i", "127.0.0.1", $port); waitpid $c, 0 }
+  for my $i (1 .. 3) { pipe my $r, my $w; $c = child(sub { my $s = udp("127.0.0.1", $port); wake($w); serve($s, "reused$i") }); await($r); ask("reused$i", "127.0.0.1", $port); waitpid $c, 0 }
 
   # One port, two addresses, two processes.
-  { pipe my $r, my $w; my @c = map { my $ip = $_; child(sub { my $s = udp($ip, $port); tell($w); serve($s, "address$ip") }) } "127.0.0.1", "127.0.0.2"; await($r) for @c;
+  { pipe my $r, my $w; my @c = map { my $ip = $_; child(sub { my $s = udp($ip, $port); wake($w); serve($s, "address$ip") }) } "127.0.0.1", "127.0.0.2"; await($r) for @c;
     ask("address$_", $_, $port) for "127.0.0.1", "127.0.0.2"; waitpid $_, 0 for @c }
 
   # SO_REUSEPORT workers: of UDP, and listeners of TCP.
-  { pipe my $r, my $w; my @c = map { child(sub { my $s = udp("127.0.0.1", $port, reuse => 1); tell($w); for (;;) { my $from = recv $s, my $m, 4096, 0; send $s, message(1, "workers"), 0, $from } }) } 1 .. 3; await($r) for @c;
+  { pipe my $r, my $w; my @c = map { child(sub { my $s = udp("127.0.0.1", $port, reuse => 1); wake($w); for (;;) { my $from = recv $s, my $m, 4096, 0; send $s, message(1, "workers"), 0, $from } }) } 1 .. 3; await($r) for @c;
     ask("workers", "127.0.0.1", $port) for 1 .. 6; kill 9, @c; waitpid $_, 0 for @c }
   sub tcp_ask { my ($case, $number, $ip) = @_; $ip //= "127.0.0.1"; my $s = fresh; connect($s, at(AF_INET, $ip, $number)) or die "$case $!"; syswrite $s, framed(0, $case); sysread $s, my $m, 4096; $s }
   sub tcp_serve { my ($l, $case, $n) = @_; for (1 .. $n // 1) { accept(my $s, $l) or die $!; sysread $s, my $m, 4096; syswrite $s, framed(1, $case); sysread $s, $m, 1 } }
-  { pipe my $r, my $w; my @c = map { child(sub { my $l = fresh; setsockopt($l, SOL_SOCKET, SO_REUSEPORT, 1); setsockopt($l, SOL_SOCKET, SO_REUSEADDR, 1); bind($l, at(AF_INET, "127.0.0.1", $port)) or die $!; listen($l, 9); tell($w); tcp_serve($l, "listeners", 99) }) } 1 .. 3; await($r) for @c;
+  { pipe my $r, my $w; my @c = map { child(sub { my $l = fresh; setsockopt($l, SOL_SOCKET, SO_REUSEPORT, 1); setsockopt($l, SOL_SOCKET, SO_REUSEADDR, 1); bind($l, at(AF_INET, "127.0.0.1", $port)) or die $!; listen($l, 9); wake($w); tcp_serve($l, "listeners", 99) }) } 1 .. 3; await($r) for @c;
     close tcp_ask("listeners", $port) for 1 .. 6; kill 9, @c; waitpid $_, 0 for @c }
 
   # Workers that accept from one listener they have inherited.

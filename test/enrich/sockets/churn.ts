@@ -1,0 +1,31 @@
+import type { Test } from 'tap';
+import { Kernel } from '../../../src/bpf/index.ts';
+import { SocketEnricher } from '../../../src/enrich/sockets/index.ts';
+import { networkPerl } from '../../support/network.ts';
+import { runPerl } from '../../support/process.ts';
+
+const entriesOf = (enricher: SocketEnricher, netns: number): number =>
+  [enricher.sockets, enricher.flows].reduce(
+    (sum, map) =>
+      sum + Array.from(map.keys()).filter((key) => new DataView(key.buffer, key.byteOffset).getUint32(0, true) === netns).length,
+    0,
+  );
+
+/** Makes connections one after the other; once they are forgotten no entry of their namespace is left. */
+export async function connectionsLeaveNothing(t: Test, count: number): Promise<void> {
+  const kernel = new Kernel();
+  const enricher = new SocketEnricher(kernel, { keepMs: 300, sweepMs: 100 });
+  t.teardown(() => {
+    enricher.close();
+    kernel.close();
+  });
+  const { text } = await runPerl(`${networkPerl} own_network;
+    my $l = listener(AF_INET, "127.0.0.1", 50); my $to = getsockname $l;
+    my $p = fork; if (!$p) { for (1 .. ${count}) { accept(my $s, $l) or die; sysread $s, my $x, 1; close $s } exit }
+    for (1 .. ${count}) { my $s = fresh; setsockopt($s, SOL_SOCKET, SO_LINGER, pack "ii", 1, 0); connect($s, $to) or die $!; close $s } waitpid $p, 0; print "made\\n";`);
+  t.match(text, /made/);
+  const netns = Number(/netns (\d+)/.exec(text)?.[1]);
+  for (let i = 0; i < 200 && entriesOf(enricher, netns) > 0; i++) await new Promise((resolve) => setTimeout(resolve, 50));
+  t.equal(entriesOf(enricher, netns), 0);
+  t.equal(enricher.counters.notFitting, 0);
+}

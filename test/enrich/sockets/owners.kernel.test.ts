@@ -1,0 +1,61 @@
+import t from 'tap';
+import { Kernel } from '../../../src/bpf/index.ts';
+import { SocketEnricher } from '../../../src/enrich/sockets/index.ts';
+import { networkPerl } from '../../support/network.ts';
+import { runPerl } from '../../support/process.ts';
+import { runCases } from './cases.ts';
+import { connectionsLeaveNothing } from './churn.ts';
+
+// Slow machines take their time.
+t.setTimeout(110_000);
+
+/** Handed on by a process that is still named when the first packet comes: nothing has been done with the socket since. */
+const handedOn = new Set(['inherited', 'passed', 'orphan']);
+
+void t.test('who sends and who receives, in every case', async (t) => {
+  const { cases, lost } = await runCases();
+  t.equal(lost, 0);
+  t.same(
+    [...cases.keys()].toSorted(),
+    'address127.0.0.1 address127.0.0.2 connected dual dual6 exec inherited listeners moved old orphan passed prefork reused1 reused2 reused3 workers'.split(
+      ' ',
+    ),
+  );
+  for (const [name, all] of cases) {
+    for (const { side, isAnswer, pid, told, comm } of all) {
+      const what = `${name}: ${side} ${isAnswer ? 'an answer' : 'a question'}`;
+      if (side === 'sends') t.equal(told, pid, what);
+      else if (pid !== 0 && !handedOn.has(name)) t.equal(told, pid, what);
+      else if (name === 'workers' && !isAnswer) t.same([told, comm], [0, 'ambiguous'], what);
+      else t.not(told, 0, what);
+    }
+  }
+});
+
+function keyOf(netns: number, proto: number, port: number): Uint8Array {
+  const key = new DataView(new ArrayBuffer(12));
+  key.setUint32(0, netns, true);
+  key.setUint16(4, 2, true);
+  key.setUint8(6, proto);
+  key.setUint16(8, port, true);
+  return new Uint8Array(key.buffer);
+}
+
+void t.test('a process that lives for a moment in a namespace that is new', async (t) => {
+  const kernel = new Kernel();
+  const enricher = new SocketEnricher(kernel, { keepMs: 60_000 });
+  t.teardown(() => {
+    enricher.close();
+    kernel.close();
+  });
+  const { text } = await runPerl(`${networkPerl}
+    for (1 .. 20) { my $p = fork; if (!$p) { own_network; my $c = fork; if (!$c) { socket(my $s, AF_INET, SOCK_DGRAM, 0); send($s, "x", 0, at(AF_INET, "127.0.0.1", 9)); print "socket ", port_of($s), " $$\\n"; exit } waitpid $c, 0; exit } waitpid $p, 0 }`);
+  const found = Array.from(text.matchAll(/netns (\d+)\s+socket (\d+) (\d+)/g));
+  t.equal(found.length, 20);
+  for (const [, netns, port, pid] of found) {
+    const value = enricher.sockets.lookup(keyOf(Number(netns), 17, Number(port)));
+    t.equal(value === null ? 0 : new DataView(value.buffer).getUint32(12, true), Number(pid), `port ${port}`);
+  }
+});
+
+void t.test('connections in a row leave nothing behind', (t) => connectionsLeaveNothing(t, 300));

@@ -3,6 +3,9 @@ import path from 'node:path';
 import t from 'tap';
 import { root } from '../support/examples.ts';
 
+// Slow machines take their time.
+t.setTimeout(110_000);
+
 const program = path.join(root, 'build', 'src', 'cli', 'rawbpf.js');
 
 function rawbpf(...args: string[]): { status: number | null; stdout: string; stderr: string } {

@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
+#define GADGET_TYPE_NETWORKING
 #include <gadget/buffer.h>
 #include <gadget/macros.h>
 #include <gadget/packet.h>

@@ -2,15 +2,14 @@
 //
 // Reads the headers of a packet, for programs of sections socket... and classifier/.... Kernel: 4.18.
 //
-// Include <vmlinux.h> or <linux/types.h> first. Kernel: 4.18.
+// Include <vmlinux.h> or <linux/types.h> first, and define GADGET_TYPE_NETWORKING before including this file. Kernel: 4.18.
 
 #ifndef GADGET_PACKET_H
 #define GADGET_PACKET_H
 
-#ifndef GADGET_TYPE_NETWORKING
-#define GADGET_TYPE_NETWORKING
-#endif
 #include <gadget/sockets-map.h>
+
+#ifdef GADGET_TYPE_NETWORKING
 
 /** Where the parts of a packet are, counted from its network header. */
 struct gadget_packet {
@@ -82,5 +81,7 @@ static __always_inline bool gadget_packet_load(const struct __sk_buff *skb, __u3
 {
 	return __gadget_load(skb, offset, to, size);
 }
+
+#endif
 
 #endif

@@ -1,4 +1,5 @@
-import { Cluster, findClusterAccess, type ListWatchOptions } from '../enrich/index.ts';
+import { findClusterAccess } from '../enrich/kubernetes/access.ts';
+import type { Cluster, ListWatchOptions } from '../enrich/kubernetes/index.ts';
 import type { Gadget } from '../gadget/index.ts';
 import { usage, type OptionSpec } from './options.ts';
 
@@ -16,7 +17,7 @@ const patienceMs = 5000;
  * The cluster whose names are wanted, by arguments of which not all are known yet; null for none. It is not asked for anything
  * before {@link startCluster}.
  */
-export function clusterOf(args: readonly string[], notice: (message: string) => void): Cluster | null {
+export async function clusterOf(args: readonly string[], notice: (message: string) => void): Promise<Cluster | null> {
   const kubeconfig = valueOf(args, 'kubeconfig');
   const context = valueOf(args, 'k8s-context');
   const wanted = args.findLast((arg) => arg === '--k8s' || arg.startsWith('--k8s='));
@@ -32,7 +33,9 @@ export function clusterOf(args: readonly string[], notice: (message: string) => 
     throw usage('--k8s finds no cluster', 'give --kubeconfig FILE, or set $KUBECONFIG');
   }
   const options: ListWatchOptions = { onNotice: notice };
-  return access === null ? null : new Cluster(access, options);
+  if (access === null) return null;
+  const { Cluster } = await import('../enrich/kubernetes/cluster.ts');
+  return new Cluster(access, options);
 }
 
 /** Whether any event of a gadget has an address that a cluster could name. */

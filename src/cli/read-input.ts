@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { Btf, btfFromElf } from '../btf/index.ts';
+import { Btf } from '../btf/btf.ts';
+import { btfFromElf } from '../btf/from-elf.ts';
 import { parseElf } from '../elf/index.ts';
 import { RawbpfError } from '../error.ts';
 

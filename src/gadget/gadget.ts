@@ -1,4 +1,4 @@
-import { openObject } from '../bpf/object/index.ts';
+import { openObject } from '../bpf/object/open.ts';
 import type { ObjectSpec } from '../bpf/object/spec.ts';
 import type { EventContext } from './context.ts';
 import { discoverGadget, type GadgetContract } from './contract.ts';

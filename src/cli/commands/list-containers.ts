@@ -43,7 +43,7 @@ export const listContainersCommand: Command = {
     if (seconds !== null && !watch) throw usage('--timeout goes with --watch');
     const filter = selectionOf(given) ?? new ContainerFilter({});
     const notice = (message: string): void => void stderr.write(`rawbpf: ${printable(message)}\n`);
-    const cluster = clusterOf(args, notice);
+    const cluster = await clusterOf(args, notice);
     const kernel = new Kernel({ onNotice: ({ message }) => notice(message) });
     let containers: ContainerCollection | null = null;
     try {

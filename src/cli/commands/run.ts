@@ -1,19 +1,20 @@
 import { readFileSync } from 'node:fs';
-import { Kernel, sweepUnlinked } from '../../bpf/index.ts';
-import { openObject } from '../../bpf/object/index.ts';
-import { foreignPidsNotice, hostContext, machineParts, noContainers, pidsAreHosts, UserNames, type Cluster } from '../../enrich/index.ts';
-import {
-  describeParam,
-  GadgetRun,
-  noMetadata,
-  openGadget,
-  parseMetadata,
-  type EventContext,
-  type Gadget,
-  type GadgetMetadata,
-  type RunCounters,
-} from '../../gadget/index.ts';
-import { compileFilter, EventOutput, OUTPUT_MODES } from '../../output/index.ts';
+// By their own paths: what this command does not need is not loaded, and it is most of the time until a gadget is attached.
+import { Kernel } from '../../bpf/kernel/kernel.ts';
+import { sweepUnlinked } from '../../bpf/link/unlinked/list.ts';
+import { openObject } from '../../bpf/object/open.ts';
+import { hostContext, noContainers } from '../../enrich/context.ts';
+import type { Cluster } from '../../enrich/kubernetes/index.ts';
+import { machineParts } from '../../enrich/machine-parts.ts';
+import { foreignPidsNotice, pidsAreHosts } from '../../enrich/pidns.ts';
+import { UserNames } from '../../enrich/users.ts';
+import type { EventContext } from '../../gadget/context.ts';
+import { openGadget, type Gadget } from '../../gadget/gadget.ts';
+import { noMetadata, parseMetadata, type GadgetMetadata } from '../../gadget/metadata.ts';
+import { describeParam } from '../../gadget/params.ts';
+import { GadgetRun, type RunCounters } from '../../gadget/run.ts';
+import { compileFilter } from '../../output/filter.ts';
+import { EventOutput, OUTPUT_MODES } from '../../output/output.ts';
 import type { ContainerCollection } from '../../enrich/containers/index.ts';
 import { RawbpfError } from '../../error.ts';
 import { containerKeys, tellContainers } from '../../gadget/container-keys.ts';
@@ -97,7 +98,7 @@ async function runGadgetCommand(
   let metadata = yaml === null ? noMetadata : parseMetadata(yaml.text, yaml.file);
   // What the machine answers is asked for below: help needs no privilege.
   const kernel = new Kernel({ onNotice: (each) => notice(each.message), buffer: bufferOf(before, after) });
-  const cluster = clusterOf([...before, ...after], notice);
+  const cluster = await clusterOf([...before, ...after], notice);
   const machine = hostContext(kernel.sys, {
     vmlinuxBtf: () => kernel.vmlinuxBtf(),
     notice,

@@ -7,7 +7,7 @@ import type { Kernel } from '../../bpf/kernel/kernel.ts';
 import { attachProgram } from '../../bpf/link/attach.ts';
 import { attachIter } from '../../bpf/link/iter.ts';
 import type { BpfMap } from '../../bpf/map/map.ts';
-import { openObject } from '../../bpf/object/index.ts';
+import { openObject } from '../../bpf/object/open.ts';
 import { testRun } from '../../bpf/program/test-run.ts';
 import { undoOnError } from '../../bpf/undo.ts';
 import { UnsupportedError } from '../../error.ts';

@@ -6,7 +6,7 @@ import type { Kernel } from '../../bpf/kernel/kernel.ts';
 import { attachProgram } from '../../bpf/link/attach.ts';
 import { attachCgroup } from '../../bpf/link/cgroup.ts';
 import { attachIter, type IterLink } from '../../bpf/link/iter.ts';
-import { openObject } from '../../bpf/object/index.ts';
+import { openObject } from '../../bpf/object/open.ts';
 import { undoOnError } from '../../bpf/undo.ts';
 import { RawbpfError } from '../../error.ts';
 import { openFs } from '../../sys/detached-mount.ts';

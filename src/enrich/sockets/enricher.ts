@@ -6,7 +6,7 @@ import { attachProgram } from '../../bpf/link/attach.ts';
 import { attachCgroup } from '../../bpf/link/cgroup.ts';
 import { attachIter, type IterLink } from '../../bpf/link/iter.ts';
 import type { BpfMap } from '../../bpf/map/map.ts';
-import { openObject } from '../../bpf/object/index.ts';
+import { openObject } from '../../bpf/object/open.ts';
 import type { MapSpec, ObjectSpec } from '../../bpf/object/spec.ts';
 import { undoOnError } from '../../bpf/undo.ts';
 import { RawbpfError } from '../../error.ts';

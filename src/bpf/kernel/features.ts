@@ -40,14 +40,15 @@ export type KernelFeature =
   | 'uprobe_syscall' // 6.18, x86-64
   | 'arg_ctx_tag' // 6.8
   | 'ldimm64_full_range_off' // 7.0
+  | 'percpu_cpu_flags' // 7.0
   | 'ringbuf'; // 5.8
 
 /** What a probe may ask besides making syscalls. */
 export interface ProbeContext {
   readonly sys: Sys;
   readonly pageSize: number;
-  /** Whether the kernel has a symbol: where there is no kprobe PMU to ask. */
-  readonly hasSymbol: (name: string) => boolean;
+  /** Whether a kprobe on a symbol could be made through tracefs: where there is no kprobe PMU to ask. */
+  readonly canTrace: (symbol: string) => boolean;
 }
 
 const returnZero: readonly Insn[] = [...asm.movImm(0, 0), ...asm.exit()];
@@ -191,11 +192,12 @@ export const probes: Readonly<Record<KernelFeature, (context: ProbeContext) => b
   // The helper came with the release that charges BPF memory to the cgroup.
   memcg_account: ({ sys }) => loads(sys, helperProgram(T.BPF_PROG_TYPE_SOCKET_FILTER, BPF_FUNC.BPF_FUNC_ktime_get_coarse_ns)),
 
-  syscall_wrapper: ({ sys, hasSymbol }) => {
+  syscall_wrapper: ({ sys, canTrace }) => {
     const symbol = sys.arch === 'x64' ? '__x64_sys_bpf' : '__arm64_sys_bpf';
     const event = openPmuProbe(sys, { pmu: 'kprobe', name: symbol, offset: 0n, ret: false, pid: -1, cpu: 0 });
     if (event.ok) return closed(sys, event.fd);
-    return event.missingPmu && hasSymbol(symbol);
+    // Without any kprobes nobody can tell: no, as with libbpf.
+    return event.missingPmu && canTrace(symbol);
   },
 
   uprobe_multi: ({ sys }) => {
@@ -251,6 +253,17 @@ export const probes: Readonly<Record<KernelFeature, (context: ProbeContext) => b
     // The old limit names the offset; without it the access itself is out of bounds.
     const text = Buffer.from(log).toString('latin1');
     return prog < 0 && text.includes('invalid access to map value pointer') && !text.includes('direct value offset of');
+  },
+
+  percpu_cpu_flags: ({ sys }) => {
+    const attr = { map_type: BPF_MAP_TYPE.BPF_MAP_TYPE_PERCPU_ARRAY, key_size: 4, value_size: 4, max_entries: 1 };
+    const map = bpf(sys, 'BPF_MAP_CREATE', attr);
+    if (map < 0) return false;
+    // The flag is looked at first, then the CPU's number, which no machine has (bpf_map_check_op_flags).
+    const flags = (0xffffffffn << 32n) | BigInt(BPF_F.BPF_F_CPU);
+    const result = bpf(sys, 'BPF_MAP_LOOKUP_ELEM', { map_fd: map, key: new Uint8Array(4), value: new Uint8Array(4), flags });
+    closed(sys, map);
+    return isErrno(result, 'ERANGE');
   },
 
   ringbuf: ({ sys, pageSize }) =>

@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import type { Btf } from '../../btf/btf.ts';
 import { UnsupportedError } from '../../error.ts';
 import { defaultSys } from '../../sys/default-sys.ts';
 import { onlineCpus, possibleCpus } from '../../sys/cpus.ts';
+import { openFs } from '../../sys/detached-mount.ts';
 import { kernelVersion, versionCode } from '../../sys/kernel-version.ts';
 import { pageSize } from '../../sys/page-size.ts';
 import type { Sys } from '../../sys/sys.ts';
@@ -203,7 +205,7 @@ export class Kernel {
     const context = {
       sys: this.sys,
       pageSize: this.pageSize,
-      hasSymbol: (name: string) => this.kallsyms().find(name).next().done !== true,
+      canTrace: (symbol: string) => hasKprobeEvents(this.sys) && this.kallsyms().find(symbol).next().done !== true,
     };
     try {
       return probes[feature](context);
@@ -211,6 +213,15 @@ export class Kernel {
       this.notice({ code: 'N_PROBE', message: `whether the kernel has ${feature} could not be found out; taken for missing`, cause });
       return false;
     }
+  }
+}
+
+function hasKprobeEvents(sys: Sys): boolean {
+  const tracefs = openFs(sys, 'tracefs');
+  try {
+    return existsSync(`${tracefs.path}/kprobe_events`);
+  } finally {
+    tracefs.close();
   }
 }
 

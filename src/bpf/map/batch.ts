@@ -4,11 +4,18 @@ import { bpf, bpfCall, type BpfCommand } from '../../sys/bpf.ts';
 import { mapBatchAttr } from '../../sys/bpf-attr/index.ts';
 import { isErrno, SyscallError } from '../../sys/errno.ts';
 import type { BpfMap } from './map.ts';
+import { checkCpu, cpuFlags, cpuFlagsMissing, hasCpuFlags } from './one-cpu.ts';
+import { splitPerCpu } from './shape.ts';
 
 /** Keys and values of one map side by side: `values[i]` belongs to `keys[i]`. */
 export interface BatchEntries {
   readonly keys: readonly Uint8Array[];
   readonly values: readonly Uint8Array[];
+}
+
+export interface BatchOptions {
+  /** Of a per-CPU map: values are those of this CPU alone. */
+  readonly cpu?: number;
 }
 
 type LookupCommand = 'BPF_MAP_LOOKUP_BATCH' | 'BPF_MAP_LOOKUP_AND_DELETE_BATCH';
@@ -25,8 +32,22 @@ export class MapBatch {
   }
 
   /** Every entry, in pieces of about `size`. */
-  *lookup(size = 256): Generator<BatchEntries> {
-    yield* this.#walk('BPF_MAP_LOOKUP_BATCH', size);
+  *lookup(size = 256, options: BatchOptions = {}): Generator<BatchEntries> {
+    const map = this.#map;
+    const { cpu } = options;
+    if (cpu === undefined) {
+      yield* this.#walk('BPF_MAP_LOOKUP_BATCH', size);
+      return;
+    }
+    checkCpu(map, cpu);
+    const pieces = hasCpuFlags(map) ? batchPieces(map, 'BPF_MAP_LOOKUP_BATCH', size, cpu) : null;
+    if (pieces !== null) {
+      yield* pieces;
+      return;
+    }
+    for (const { keys, values } of this.#walk('BPF_MAP_LOOKUP_BATCH', size)) {
+      yield { keys, values: values.map((all) => splitPerCpu(all, map.valueSize)[cpu] as Uint8Array) };
+    }
   }
 
   /** Takes every entry out, in pieces of about `size`. */
@@ -34,13 +55,17 @@ export class MapBatch {
     yield* this.#walk('BPF_MAP_LOOKUP_AND_DELETE_BATCH', size);
   }
 
-  /** Sets many keys; returns how many were set before the first that failed threw. */
-  update(keys: readonly Uint8Array[], values: readonly Uint8Array[]): number {
+  /**
+   * Sets many keys; returns how many were set before the first that failed threw. With a CPU only that one's values are set
+   * (Linux 7.0; E_PERCPU_FLAGS before).
+   */
+  update(keys: readonly Uint8Array[], values: readonly Uint8Array[], options: BatchOptions = {}): number {
     if (keys.length !== values.length) {
       throw new UsageError({ code: 'E_MAP_BATCH', what: 'as many values as keys are wanted', where: { map: this.#map.name } });
     }
     if (keys.length === 0) return 0;
     const map = this.#map;
+    if (options.cpu !== undefined) return this.#updateCpu(keys, values, options.cpu);
     const valueSize = values[0]?.length ?? 0;
     const buffers = { keys: join(map, keys, map.keySize), values: join(map, values, valueSize) };
     if (valueSize !== (map.perCpu ? map.copiedValueSize : map.valueSize)) map.update(keys[0] as Uint8Array, values[0] as Uint8Array);
@@ -70,6 +95,19 @@ export class MapBatch {
       start += count + 1;
     }
     return deleted;
+  }
+
+  #updateCpu(keys: readonly Uint8Array[], values: readonly Uint8Array[], cpu: number): number {
+    const map = this.#map;
+    checkCpu(map, cpu);
+    if (!hasCpuFlags(map)) throw cpuFlagsMissing(map, 'BPF_MAP_UPDATE_BATCH');
+    const buffers = { keys: join(map, keys, map.keySize), values: join(map, values, map.valueSize) };
+    const attr = { map_fd: map.fd, ...buffers, count: keys.length, elem_flags: cpuFlags(cpu) };
+    const result = bpf(map.kernel.sys, 'BPF_MAP_UPDATE_BATCH', attr);
+    // Not every type of map has batches.
+    if (unsupported(result)) keys.forEach((key, i) => map.updateCpu(key, cpu, values[i] as Uint8Array));
+    else map.check(result, 'BPF_MAP_UPDATE_BATCH');
+    return keys.length;
   }
 
   *#walk(command: LookupCommand, size: number): Generator<BatchEntries> {
@@ -116,8 +154,8 @@ function taker(map: BpfMap): (key: Uint8Array) => Uint8Array | null {
 }
 
 /** Walks a map by the kernel's batches; null where the kernel has none for this type of map. */
-export function batchPieces(map: BpfMap, command: LookupCommand, size: number): Generator<BatchEntries> | null {
-  const walk = batchWalk(map, command, size);
+export function batchPieces(map: BpfMap, command: LookupCommand, size: number, cpu: number | null = null): Generator<BatchEntries> | null {
+  const walk = batchWalk(map, command, size, cpu);
   const first = walk.next();
   if (first.done === true) return first.value === 'unsupported' ? null : resumed(null, walk);
   return resumed(first.value, walk);
@@ -128,9 +166,10 @@ function* resumed(first: BatchEntries | null, rest: Generator<BatchEntries, unkn
   for (const piece of rest) yield piece;
 }
 
-function* batchWalk(map: BpfMap, command: LookupCommand, size: number): Generator<BatchEntries, 'unsupported' | 'end'> {
+function* batchWalk(map: BpfMap, command: LookupCommand, size: number, cpu: number | null): Generator<BatchEntries, 'unsupported' | 'end'> {
   const keySize = map.keySize;
-  const valueSize = map.copiedValueSize;
+  const valueSize = cpu === null ? map.copiedValueSize : map.valueSize;
+  const elemFlags = cpu === null ? 0n : cpuFlags(cpu);
   let count = Math.max(1, Math.min(size, map.maxEntries || size));
   // A hash's cursor is a bucket number, others' the last key: room for either.
   let cursor: Uint8Array | null = null;
@@ -138,7 +177,7 @@ function* batchWalk(map: BpfMap, command: LookupCommand, size: number): Generato
     const keys = new Uint8Array(count * keySize);
     const values = new Uint8Array(count * valueSize);
     const next = new Uint8Array(Math.max(8, keySize));
-    const call = batchCall(map, command, { map_fd: map.fd, in_batch: cursor, out_batch: next, keys, values, count });
+    const call = batchCall(map, command, { map_fd: map.fd, in_batch: cursor, out_batch: next, keys, values, count, elem_flags: elemFlags });
     if (isErrno(call.result, 'ENOSPC') && count < 1 << 24) {
       // A single bucket holds more than fits: the kernel gave nothing, so nothing is lost by asking again.
       count *= 2;

@@ -13,6 +13,7 @@ import { MapBatch } from './batch.ts';
 import { iterateEntries, iterateKeys } from './iterate.ts';
 import { type MapInfo, mapInfo } from './info.ts';
 import { mapMemory, type MappedMap } from './memory.ts';
+import { lookupOneCpu, updateAllCpus, updateOneCpu } from './one-cpu.ts';
 import { copiedValueSize, isPerCpu, isQueue, joinPerCpu, splitPerCpu } from './shape.ts';
 import { TypedMap } from './typed.ts';
 
@@ -134,6 +135,12 @@ export class BpfMap implements MapShape {
     return bytes === null ? null : splitPerCpu(bytes, this.valueSize);
   }
 
+  /** One possible CPU's value of a key, null where there is none. */
+  lookupCpu(key: Uint8Array, cpu: number): Uint8Array | null {
+    this.#checkKey(key);
+    return lookupOneCpu(this, key, cpu);
+  }
+
   has(key: Uint8Array): boolean {
     return this.lookup(key) !== null;
   }
@@ -148,9 +155,24 @@ export class BpfMap implements MapShape {
     this.#write(key, value, options);
   }
 
+  /**
+   * Sets the value of a key for one possible CPU and leaves the others' alone; a new key's are zero. Throws E_PERCPU_FLAGS where
+   * the kernel cannot (before Linux 7.0).
+   */
+  updateCpu(key: Uint8Array, cpu: number, value: Uint8Array, options: UpdateOptions = {}): void {
+    this.#checkKey(key);
+    this.#checkValue(value, this.valueSize);
+    updateOneCpu(this, key, cpu, value, updateFlags(options));
+  }
+
   /** Sets the values of a key for all possible CPUs; one value alone is given to each of them. */
   updatePerCpu(key: Uint8Array, values: readonly Uint8Array[] | Uint8Array, options: UpdateOptions = {}): void {
     this.#needPerCpu();
+    if (values instanceof Uint8Array) {
+      this.#checkKey(key);
+      this.#checkValue(values, this.valueSize);
+      if (updateAllCpus(this, key, values, updateFlags(options))) return;
+    }
     const cpus = this.kernel.possibleCpus.length;
     const list = values instanceof Uint8Array ? Array.from({ length: cpus }, () => values) : values;
     if (list.length !== cpus) {
@@ -293,8 +315,7 @@ export class BpfMap implements MapShape {
   }
 
   #write(key: Uint8Array, value: Uint8Array, options: UpdateOptions): void {
-    const mode = { any: BPF_UPDATE.BPF_ANY, create: BPF_UPDATE.BPF_NOEXIST, update: BPF_UPDATE.BPF_EXIST }[options.mode ?? 'any'];
-    const flags = mode | (options.lock === true ? BPF_UPDATE.BPF_F_LOCK : 0);
+    const flags = updateFlags(options);
     this.check(bpf(this.kernel.sys, 'BPF_MAP_UPDATE_ELEM', { map_fd: this.fd, key, value, flags }), 'BPF_MAP_UPDATE_ELEM');
   }
 
@@ -326,4 +347,9 @@ export class BpfMap implements MapShape {
   #usage(code: string, what: string, why: string): UsageError {
     return new UsageError({ code, what, where: { map: this.name }, why });
   }
+}
+
+function updateFlags(options: UpdateOptions): number {
+  const mode = { any: BPF_UPDATE.BPF_ANY, create: BPF_UPDATE.BPF_NOEXIST, update: BPF_UPDATE.BPF_EXIST }[options.mode ?? 'any'];
+  return mode | (options.lock === true ? BPF_UPDATE.BPF_F_LOCK : 0);
 }

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { kernelConfigText } from '../../support/kernel-config.ts';
 import { Kernel } from '../../../src/bpf/kernel/kernel.ts';
 import { type KernelFeature, probes } from '../../../src/bpf/kernel/features.ts';
@@ -92,4 +92,10 @@ t.test('a given BTF is for CO-RE only', async (t) => {
   t.not(given.coreBtf(), null);
   t.not(given.coreBtf(), given.vmlinuxBtf());
   t.throws(() => new Kernel({ btf: new Uint8Array(100) }).coreBtf(), /BTF/);
+});
+
+t.test('LINUX_HAS_SYSCALL_WRAPPER is no where nobody can make a kprobe, as with libbpf', async (t) => {
+  const hasPmu = existsSync('/sys/bus/event_source/devices/kprobe');
+  if (!hasPmu && kernel.config().get('CONFIG_KPROBE_EVENTS') !== 'y') t.equal(kernel.has('syscall_wrapper'), false);
+  else t.equal(kernel.has('syscall_wrapper'), kernel.config().get('CONFIG_ARCH_HAS_SYSCALL_WRAPPER') === 'y');
 });

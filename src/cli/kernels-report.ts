@@ -2,6 +2,7 @@ import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { checkKernels, offlineKernel, openObject, type KernelsReport, type OfflineKernel } from '../bpf/object/index.ts';
 import { Btf } from '../btf/index.ts';
+import { layoutWanted, socketLayout } from '../enrich/sockets/layout.ts';
 import { RawbpfError } from '../error.ts';
 import { readFile } from './read-input.ts';
 import { printable } from '../bytes/printable.ts';
@@ -9,9 +10,14 @@ import { table } from './table.ts';
 
 /** What objects would meet on the kernels whose BTF files lie in a folder. */
 export function kernelsReport(folder: string, objects: readonly string[], strict: boolean): KernelsReport {
-  const kernels = readKernels(folder);
   const specs = objects.map((file) => openObject(readFile(file), { name: path.basename(file).replace(/\.o$/, ''), strict }));
-  return checkKernels(specs, kernels);
+  // What `run` would give gadgets that ask who owns a socket; libbpf knows nothing of it.
+  const layouts = strict ? [] : specs.map(layoutWanted).filter((layout) => layout !== null);
+  const fields = {
+    cwd: Math.max(0, ...layouts.map((each) => each.fields.cwd)),
+    exepath: Math.max(0, ...layouts.map((each) => each.fields.exepath)),
+  };
+  return checkKernels(specs, readKernels(folder, layouts.length === 0 ? [] : [socketLayout(fields).btf]));
 }
 
 /** Whether nothing breaks anywhere that the object wants loaded. */
@@ -36,13 +42,16 @@ export function kernelsText(report: KernelsReport): string {
 }
 
 /** Every file of a folder that is BTF, raw or in an ELF file; NAME.config beside NAME.btf is its build configuration. */
-function readKernels(folder: string): OfflineKernel[] {
+function readKernels(folder: string, extraBtfs: readonly Btf[]): OfflineKernel[] {
   const names = readdirSync(folder).filter((name) => !name.endsWith('.config') && statSync(path.join(folder, name)).isFile());
   if (names.length === 0) throw new RawbpfError({ code: 'E_KERNELS', what: `${folder} has no BTF files` });
   return names.toSorted(new Intl.Collator('en', { numeric: true }).compare).map((name) => {
     const kernel = name.replace(/\.btf$/, '');
     const config = path.join(folder, `${kernel}.config`);
     const text = statSync(config, { throwIfNoEntry: false })?.isFile() === true ? new TextDecoder().decode(readFile(config)) : null;
-    return offlineKernel(kernel, Btf.parse(readFile(path.join(folder, name)), { name }), text === null ? {} : { config: text });
+    return offlineKernel(kernel, Btf.parse(readFile(path.join(folder, name)), { name }), {
+      extraBtfs,
+      ...(text === null ? {} : { config: text }),
+    });
   });
 }

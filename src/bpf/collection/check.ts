@@ -1,3 +1,4 @@
+import type { Btf } from '../../btf/btf.ts';
 import { RawbpfError } from '../../error.ts';
 import { withoutFds } from '../insn/insn.ts';
 import type { Kernel } from '../kernel/kernel.ts';
@@ -74,6 +75,8 @@ export interface ObjectVerdict {
 export interface TryOptions {
   /** Also attaches each program whose section says where, and lets go again. */
   readonly attach?: boolean;
+  /** Layouts of structs that no kernel has, as whoever loads the object would give them. */
+  readonly extraBtfs?: readonly Btf[];
 }
 
 /**
@@ -81,7 +84,7 @@ export interface TryOptions {
  * loaded, each program alone, linked anew as if no other were to load. Nothing is pinned and nothing stays.
  */
 export function tryPrograms(kernel: Kernel, spec: ObjectSpec, options: TryOptions = {}): ObjectVerdict {
-  const loadOptions: LoadOptions = { pinRoot: null, sizeUnsized: !spec.strict };
+  const loadOptions: LoadOptions = { pinRoot: null, sizeUnsized: !spec.strict, extraBtfs: options.extraBtfs ?? [] };
   const verdicts = new Map<ProgramSpec, ProgramVerdict>();
   let error: RawbpfError | null = null;
   try {
@@ -141,7 +144,7 @@ function tryAlone(kernel: Kernel, spec: ObjectSpec, program: ProgramSpec, loadOp
     checkByteOrder(spec);
     const prepared = prepareSpec(spec, { ...loadOptions, programs: (candidate) => candidate.name === program.name });
     const own = prepared.programs[spec.programs.indexOf(program)] as ProgramSpec;
-    const session = openSession(kernel, prepared, [own]);
+    const session = openSession(kernel, prepared, [own], loadOptions.extraBtfs);
     const result = session.link(own);
     if (!result.ok) throw result.error;
     linked = result.program;

@@ -3,6 +3,7 @@ import { Kernel, tryPrograms, type ObjectVerdict, type ProgramVerdict } from '..
 import { BPF_OPCODE, BPF_PSEUDO, InsnSlots } from '../../bpf/insn/index.ts';
 import { openObject } from '../../bpf/object/index.ts';
 import { toHex } from '../../bytes/text.ts';
+import { layoutWanted } from '../../enrich/sockets/layout.ts';
 import { RawbpfError } from '../../error.ts';
 import { commonOptions, outputOption, type Command } from '../command.ts';
 import { jsonText } from '../json-text.ts';
@@ -91,7 +92,9 @@ function checkObject(kernel: Kernel, file: string, given: ParsedOptions): CheckR
   try {
     const name = path.basename(file).replace(/\.o$/, '');
     const spec = openObject(readFile(file), { name, strict: given.flag('strict'), pageSize: kernel.pageSize });
-    verdict = tryPrograms(kernel, spec, { attach: given.flag('attach') });
+    // What `run` would give a gadget; libbpf knows nothing of it.
+    const layout = given.flag('strict') ? null : layoutWanted(spec);
+    verdict = tryPrograms(kernel, spec, { attach: given.flag('attach'), extraBtfs: layout === null ? [] : [layout.btf] });
   } catch (error) {
     if (!(error instanceof RawbpfError)) throw error;
     return { object: file, opened: false, loaded: false, error: errorOf(error), programs: [], maps: [] };

@@ -3,6 +3,7 @@ import { BtfBuilder } from '../../btf/builder.ts';
 import type { BtfMember } from '../../btf/types.ts';
 import { UsageError } from '../../error.ts';
 import type { ObjectSpec } from '../../bpf/object/spec.ts';
+import { GADGET_NAMES } from '../../gadget/contract.ts';
 
 /** The struct that gadgets read of each socket. */
 export const socketValueName = 'gadget_socket_value';
@@ -84,6 +85,11 @@ function layoutBtf(size: number, fields: SocketFields, cwdAt: number, exepathAt:
 
 function member(name: string, typeId: number, offset: number): BtfMember {
   return { name, typeId, bitOffset: offset * 8, bitSize: 0 };
+}
+
+/** The layout that an object's questions about a socket's entry are answered with when it is run; null where it asks none. */
+export function layoutWanted(spec: ObjectSpec): SocketLayout | null {
+  return spec.maps.some(({ name }) => name === GADGET_NAMES.socketsMap) ? socketLayout(fieldsWanted(spec)) : null;
 }
 
 /** The optional fields that an object asks about, each with its usual size. */

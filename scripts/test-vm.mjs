@@ -4,13 +4,17 @@
 //     --what     check: load every program of every gadget; gadgets: run each, compare what it says with what was done;
 //                perf: the same on a kernel whose ring buffers were taken away; tests: the kernel tests of test/
 //     --only     of the tests, those whose file name has one of these parts in it: bpf/link,gadgets/
+//     --report   writes docs/kernels.md out of what runs left in docs/kernels/ (alone with --kernel none: runs nothing)
+// A run's results are kept in docs/kernels/, one file a kernel; one of some tests or phases renews those only.
 // Needs root and QEMU (Debian: qemu-system-x86 kmod, for arm64 qemu-system-arm); kernels are fetched through apt once.
-// Emulation without KVM is some twenty times slower than the machine: a kernel takes five to thirty minutes.
-import { spawn } from 'node:child_process';
+// Emulation without KVM is some twenty times slower than the machine: a kernel takes ten to thirty minutes.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { build, root } from './setup.mjs';
+import { keepResults, writeReport } from './vm/report.mjs';
 import { PROJECT, rootFilesystem } from './vm/rootfs.mjs';
 
 const { values } = parseArgs({
@@ -19,6 +23,7 @@ const { values } = parseArgs({
     what: { type: 'string', default: 'check,gadgets,perf,tests' },
     only: { type: 'string', default: '' },
     timeout: { type: 'string', default: '3600' },
+    report: { type: 'boolean', default: false },
     'no-build': { type: 'boolean', default: false },
   },
 });
@@ -85,11 +90,13 @@ function runVm(kernel, what, rigFlags) {
     stopVm = (signal) => vm.kill(signal);
     let rest = '';
     let ended = false;
+    const records = [];
     vm.stdout.setEncoding('utf8').on('data', (text) => {
       const lines = (rest + text).split('\n');
       rest = lines.pop();
       for (const line of lines) {
         if (line === '# end') ended = true;
+        else if (line.startsWith('@ ')) records.push(JSON.parse(line.slice(2)));
         else report(kernel, line);
       }
     });
@@ -98,22 +105,49 @@ function runVm(kernel, what, rigFlags) {
       if (!ended) report(kernel, `not ok - ${kernel}: the VM did not reach the end (exit code ${code}${code === 124 ? ': time-out' : ''})`);
       const seconds = Math.round((Date.now() - started) / 1000);
       resultOf(kernel).seconds += seconds;
+      keepResults(root, kernel, rigFlags.includes('--no-ringbuf') ? 'perf' : 'ring', records);
       console.log(`# ${kernel}: ${seconds} s`);
       resolve();
     });
   });
 }
 
+/**
+ * Compiles on this machine what the tests would compile in the guests, by running those tests here: what they find does not
+ * matter, only what they compile.
+ */
+function compileForGuests(arch) {
+  const folder = path.join(root, 'build/compiled');
+  const stamp = path.join(folder, arch);
+  const files = ['include/helper-api', 'include/buffer', 'include/seed-era', 'gadget/kinds'];
+  const sources = [...files.map((file) => `test/${file}.kernel.test.ts`), ...headers('include')].map((file) => path.join(root, file));
+  if (existsSync(stamp) && sources.every((file) => statSync(file).mtimeMs < statSync(stamp).mtimeMs)) return;
+  rmSync(stamp, { force: true });
+  const env = { ...process.env, RAWBPF_TEST_COMPILED: folder, RAWBPF_TEST_ARCH: arch };
+  for (const file of files)
+    spawnSync(process.execPath, [`build/test/${file}.kernel.test.js`], { cwd: root, env, stdio: 'ignore', timeout: 300_000 });
+  writeFileSync(stamp, '');
+}
+
+function headers(folder) {
+  return readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(root, path.join(entry.parentPath ?? entry.path, entry.name)));
+}
+
 if (!values['no-build']) build();
 const wanted = values.what.split(',');
-for (const kernel of values.kernel) {
+const kernels = values.kernel.filter((kernel) => kernel !== 'none');
+if (wanted.includes('tests')) for (const arch of new Set(kernels.map((kernel) => kernel.split('/')[1] ?? 'x64'))) compileForGuests(arch);
+for (const kernel of kernels) {
   if (stopped) break;
   const plain = wanted.filter((what) => what !== 'perf');
   if (plain.length > 0) await runVm(kernel, plain, []);
   if (!wanted.includes('perf') || stopped) continue;
   if (kernel.endsWith('/arm64')) report(kernel, `skip - ${kernel}: without ring buffers # the rig can take them away on x86-64 only`);
-  else await runVm(kernel, ['gadgets'], ['--no-ringbuf']);
+  else await runVm(kernel, values.what === 'perf' && values.only !== '' ? ['gadgets', 'tests'] : ['gadgets'], ['--no-ringbuf']);
 }
 const total = (key) => [...results.values()].reduce((sum, result) => sum + result[key], 0);
 console.log(`${summary()}\n${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`);
-process.exitCode = total('failed') === 0 && total('passed') > 0 && !stopped ? 0 : 1;
+if (values.report) writeReport(root);
+process.exitCode = total('failed') === 0 && (total('passed') > 0 || kernels.length === 0) && !stopped ? 0 : 1;

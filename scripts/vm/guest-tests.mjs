@@ -1,19 +1,23 @@
-// What scripts/test-vm.mjs runs in the guest: prints `ok - `, `not ok - ` and `skip - ` lines, and `# end` at the end.
+// What scripts/test-vm.mjs runs in the guest: prints `ok - `, `not ok - ` and `skip - ` lines, lines of JSON behind `@ ` for the
+// report, and `# end` at the end.
 //   node scripts/vm/guest-tests.mjs NAME WHAT[,WHAT...] [PART,...]
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
+import { gadgetNames, objectOf, runGadgets } from './guest/gadgets.mjs';
 
 const [name, whats, part = ''] = process.argv.slice(2);
 const parts = part.split(',');
 const cli = 'build/src/cli/rawbpf.js';
-const gadgets = readdirSync('gadgets').filter((gadget) => existsSync(`gadgets/${gadget}/program.bpf.o`));
 
 /** Tests of the host's own doings, or about what a VM of this kind has not. */
 const notHere = new Map([
   ['cli/package', 'installs npm packages: a VM has no network'],
   ['fixtures/build', 'compiles, which no kernel changes'],
+  ['gadgets/objects', 'compiles, which no kernel changes'],
   ['include/headers', 'compiles, which no kernel changes'],
+  ['include/page', 'reads files, which no kernel changes'],
   ['declare/tsc', 'compiles, which no kernel changes'],
   ['elf/binary', 'reads files, which no kernel changes'],
   ['examples', 'compiles, which no kernel changes'],
@@ -25,7 +29,7 @@ const notHere = new Map([
 ]);
 const testLimitMs = 600_000;
 /** An emulated processor translates code as it comes: V8's compilers make more of it than they save in such short runs. */
-const env = { ...process.env, NODE_OPTIONS: '--jitless', RAWBPF_TEST_SLOWNESS: '20' };
+const env = { ...process.env, NODE_OPTIONS: '--jitless', RAWBPF_TEST_SLOWNESS: '20', RAWBPF_TEST_COMPILED: path.resolve('build/compiled') };
 
 const indent = (text) =>
   text
@@ -35,108 +39,81 @@ const indent = (text) =>
     .map((line) => `#   ${line}\n`)
     .join('');
 const line = (text) => process.stdout.write(`${text}\n`);
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const tell = (record) => line(`@ ${JSON.stringify(record)}`);
+const since = (started) => Math.round((Date.now() - started) / 1000);
+
+function machine() {
+  const read = (file) => (existsSync(file) ? readFileSync(file, 'utf8').trim() : '');
+  const mounts = read('/proc/mounts').split('\n');
+  tell({
+    kind: 'machine',
+    release: os.release(),
+    version: os.version(),
+    arch: process.arch,
+    node: process.version,
+    cpus: os.cpus().length,
+    lsm: read('/sys/kernel/security/lsm'),
+    cgroups: [...new Set(mounts.map((each) => each.split(' ')[2]).filter((type) => type?.startsWith('cgroup')))].join(' + '),
+  });
+}
 
 /** Loads every program of every gadget, all in one process: starting Node takes longer than loading. */
 function check() {
   const started = Date.now();
-  const objects = gadgets.map((gadget) => `gadgets/${gadget}/program.bpf.o`);
+  const gadgets = gadgetNames();
+  const objects = gadgets.map(objectOf);
   const result = spawnSync(process.execPath, [cli, 'check', '-o', 'json', ...objects], { encoding: 'utf8', env, maxBuffer: 1 << 28 });
-  const reports = jsonReports(result.stdout);
+  const reports = result.stdout
+    .split('\n')
+    .filter((each) => each.startsWith('{'))
+    .map((each) => JSON.parse(each));
   for (const [i, gadget] of gadgets.entries()) {
     const report = reports[i];
+    const error = report === undefined ? { code: '', message: result.stderr } : report.error;
+    const loaded = (report?.programs ?? []).filter((program) => program.loaded).length;
+    tell({ kind: 'check', name: gadget, loads: report?.loaded === true, error, loaded, programs: report?.programs.length ?? 0 });
     if (report?.loaded === true) line(`ok - ${name}: check ${gadget}`);
-    else line(`not ok - ${name}: check ${gadget}\n${indent(JSON.stringify(report?.error ?? report?.programs ?? result.stderr, null, 1))}`);
+    else line(`not ok - ${name}: check ${gadget}\n${indent(JSON.stringify(error ?? report?.programs, null, 1))}`);
   }
-  line(`# check: ${Math.round((Date.now() - started) / 1000)} s`);
+  line(`# check: ${since(started)} s`);
 }
 
-/** One object a line, or all in one array. */
-function jsonReports(text) {
-  try {
-    return [JSON.parse(text)].flat();
-  } catch {
-    return text
-      .split('\n')
-      .filter((each) => each.startsWith('{'))
-      .map((each) => JSON.parse(each));
-  }
-}
-
-/** What is done while a gadget runs, and how its events tell that they saw it. */
-const deeds = {
-  trace_exec: {
-    act: () => spawnSync('/bin/true', ['rawbpf-deed']),
-    seen: (event) => JSON.stringify(event).includes('rawbpf-deed'),
-  },
-  trace_open: {
-    act: () => spawnSync('/bin/cat', ['/tmp/rawbpf-deed']),
-    seen: (event) => JSON.stringify(event).includes('/tmp/rawbpf-deed'),
-  },
-  trace_signal: {
-    act: () => spawnSync('/bin/sh', ['-c', 'kill -s USR2 $$']),
-    seen: (event) => event.sig === 'SIGUSR2' && event.tpid === event.proc.pid,
-  },
-  trace_tcp: {
-    act: () => spawnSync('/bin/bash', ['-c', 'exec 3<>/dev/tcp/127.0.0.1/7']),
-    seen: (event) => event.error === 'ECONNREFUSED' && event.dst.port === 7,
-  },
-  trace_bind: {
-    act: () =>
-      spawnSync('/usr/bin/perl', ['-e', 'use Socket; socket(S, AF_INET, SOCK_DGRAM, 0); bind(S, pack_sockaddr_in(4242, INADDR_LOOPBACK))']),
-    seen: (event) => event.addr.port === 4242 && event.addr.proto === 'UDP',
-  },
-  trace_mount: {
-    act: () => spawnSync('/bin/umount', ['/nowhere/rawbpf-deed']),
-    seen: (event) => event.op === 'UMOUNT' && event.dest.includes('rawbpf-deed'),
-  },
-};
-
-/** Runs a gadget and does its deed five times: all five have to be told, once each. */
-async function runGadget(gadget) {
-  const deed = deeds[gadget];
-  if (deed === undefined) {
-    line(`skip - ${name}: run ${gadget} # its own test in test/gadgets does what it shows`);
-    return;
-  }
-  const started = Date.now();
-  const child = spawn(process.execPath, [cli, 'run', gadget, '-o', 'json'], { stdio: ['ignore', 'pipe', 'pipe'], env });
-  let errors = '';
-  let rest = '';
-  let total = 0;
-  let counting = false;
-  let seen = 0;
-  child.stderr.setEncoding('utf8').on('data', (text) => (errors += text));
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop();
-    for (const json of lines.filter((one) => one !== '')) {
-      total++;
-      if (!deed.seen(JSON.parse(json))) continue;
-      if (counting) seen++;
-      else first = true;
-    }
+/** Runs every gadget, does what it is to show, and looks for that in its rows. */
+async function gadgets() {
+  await runGadgets(gadgetNames(), (result) => {
+    tell({ kind: 'run', ...result });
+    const { name: gadget, error, attached, none, seen, wanted, exact, rows, lost, seconds, notices } = result;
+    const told = none ? none : `${seen} of ${wanted} seen, ${rows} rows`;
+    const how = `run ${gadget}: ${attached.length} programs attached, ${told} (${seconds} s)`;
+    const good = error === null && (none || (exact ? seen === wanted : seen >= wanted)) && !(lost > 0 && exact);
+    if (good) line(`ok - ${name}: ${how}`);
+    else line(`not ok - ${name}: ${how}\n${indent([...notices, error?.message ?? '', `lost ${lost}`].join('\n'))}`);
   });
-  let first = false;
-  let ended = false;
-  const closed = new Promise((resolve) => child.on('close', (code) => resolve(((ended = true), code))));
-  // It is up when it tells of a deed; only then does the counting begin.
-  for (let i = 0; i < 240 && !first && !ended; i++) {
-    deed.act();
-    await pause(500);
-  }
-  await pause(3000);
-  counting = true;
-  for (let i = 0; i < 5 && !ended; i++) deed.act();
-  for (let i = 0; i < 40 && seen < 5 && !ended; i++) await pause(250);
-  await pause(1000);
+}
+
+/** `rawbpf run` itself, once: what starts, says that all is attached, and ends on a signal as it should. */
+async function command() {
+  const started = Date.now();
+  const child = spawn(process.execPath, [cli, 'run', 'trace_exec', '-v', '-o', 'json'], { stdio: ['ignore', 'pipe', 'pipe'], env });
+  let errors = '';
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => (output += text));
+  const attached = new Promise((resolve) => {
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      errors += text;
+      if (/: attached$/m.test(errors)) resolve();
+    });
+  });
+  const closed = new Promise((resolve) => child.on('close', resolve));
+  await Promise.race([attached, closed]);
+  for (let i = 0; i < 5; i++) spawnSync('/bin/true', ['rawbpf-command']);
+  for (let i = 0; i < 100 && output.split('rawbpf-command').length < 6; i++) await new Promise((resolve) => setTimeout(resolve, 200));
   child.kill('SIGINT');
   const code = await closed;
-  const seconds = Math.round((Date.now() - started) / 1000);
-  const lost = /\b[1-9]\d* lost/.test(errors);
-  if (seen === 5 && code === 0 && !lost) line(`ok - ${name}: run ${gadget}: 5 of 5 deeds told, ${total} events (${seconds} s)`);
-  else
-    line(`not ok - ${name}: run ${gadget}: ${seen} of 5 deeds told, ${total} events, exit code ${code} (${seconds} s)\n${indent(errors)}`);
+  const seen = output.split('\n').filter((each) => each.includes('rawbpf-command')).length;
+  const good = code === 0 && seen === 5 && /\b0 lost/.test(errors);
+  line(`${good ? 'ok' : 'not ok'} - ${name}: rawbpf run trace_exec: ${seen} of 5 programs told (${since(started)} s)`);
+  if (!good) line(indent(errors));
 }
 
 function testFiles(folder) {
@@ -151,9 +128,11 @@ function testFiles(folder) {
 /** Runs the kernel tests, each in a process of its own. */
 function tests() {
   for (const file of testFiles('build/test').filter((one) => parts.some((part) => one.includes(part)))) {
-    const why = [...notHere].find(([key]) => file.includes(key));
+    const short = file.replace('build/test/', '').replace('.kernel.test.js', '');
+    const why = [...notHere].find(([key]) => short.includes(key));
     if (why !== undefined) {
-      line(`skip - ${name}: ${file} # ${why[1]}`);
+      line(`skip - ${name}: ${short} # ${why[1]}`);
+      tell({ kind: 'test', file: short, passed: 0, failed: [], skipped: [], left: why[1], seconds: 0 });
       continue;
     }
     const started = Date.now();
@@ -164,20 +143,29 @@ function tests() {
       killSignal: 'SIGKILL',
       maxBuffer: 1 << 28,
     });
-    const seconds = Math.round((Date.now() - started) / 1000);
+    const seconds = since(started);
     const subtests = result.stdout.split('\n').filter((text) => /^(not )?ok \d/.test(text));
+    const told = { kind: 'test', file: short, passed: 0, failed: [], skipped: [], seconds };
     for (const text of subtests) {
       const what = text.replace(/^(not )?ok \d+ -? ?/, '').replace(/ # time=.*| \{$/g, '');
       const skipped = /# (SKIP|TODO) ?(.*)/i.exec(what);
-      if (skipped !== null) line(`skip - ${name}: ${file}: ${what.replace(/ # .*/, '')} # ${skipped[2]}`);
-      else line(`${text.startsWith('not') ? 'not ok' : 'ok'} - ${name}: ${file}: ${what}`);
+      const label = what.replace(/ # .*/, '');
+      if (skipped !== null) told.skipped.push({ name: label, why: skipped[2] });
+      else if (text.startsWith('not')) told.failed.push(label);
+      else told.passed++;
+      if (skipped !== null) line(`skip - ${name}: ${short}: ${label} # ${skipped[2]}`);
+      else line(`${text.startsWith('not') ? 'not ok' : 'ok'} - ${name}: ${short}: ${what}`);
     }
-    if (result.status !== 0) {
+    if (result.status !== 0 || subtests.length === 0) {
       const how = result.signal === null ? `exit code ${result.status}` : `${result.signal} after ${seconds} s`;
-      if (!subtests.some((text) => text.startsWith('not'))) line(`not ok - ${name}: ${file}: ended with ${how}`);
+      if (told.failed.length === 0) {
+        told.failed.push(`ended with ${how}`);
+        line(`not ok - ${name}: ${short}: ended with ${how}`);
+      }
       line(indent(failures(result.stdout) + result.stderr).trimEnd());
     }
-    line(`# ${file}: ${seconds} s`);
+    tell(told);
+    line(`# ${short}: ${seconds} s`);
   }
 }
 
@@ -193,10 +181,15 @@ function failures(output) {
   return `${kept.join('\n')}\n`;
 }
 
+// Loading tap takes longer than most tests: see tap/index.mjs.
+if (whats.includes('tests')) spawnSync('mount', ['--bind', 'scripts/vm/tap', 'node_modules/tap'], { stdio: 'inherit' });
+machine();
 for (const what of whats.split(',')) {
   if (what === 'check') check();
-  else if (what === 'gadgets') for (const gadget of gadgets) await runGadget(gadget);
-  else if (what === 'tests') tests();
+  else if (what === 'gadgets') {
+    await gadgets();
+    await command();
+  } else if (what === 'tests') tests();
   else line(`not ok - ${name}: nothing called ${what}`);
 }
 line('# end');

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +12,7 @@ export const root: string = fileURLToPath(new URL('../../../', import.meta.url))
 export interface CompileOptions {
   /** `clang-19` unless given. */
   readonly clang?: string;
-  /** The machine whose vmlinux.h and registers are used. */
+  /** The machine whose vmlinux.h and registers are used; the one that the tests run on unless given. */
   readonly arch?: 'amd64' | 'arm64';
   readonly flags?: readonly string[];
 }
@@ -21,6 +22,14 @@ export interface Compiled {
   readonly object: Uint8Array | null;
   readonly stderr: string;
 }
+
+/**
+ * A folder of what was compiled before, kept under what went in: an emulated guest takes minutes for what its host has done in
+ * a second. scripts/test-vm.mjs fills it, and empties it when include/ has changed.
+ */
+const before = process.env['RAWBPF_TEST_COMPILED'];
+/** The machine that is compiled for where a test does not say. */
+const ownArch = (process.env['RAWBPF_TEST_ARCH'] ?? process.arch) === 'arm64' ? 'arm64' : 'amd64';
 
 /** Compiles C for BPF against include/, warnings being errors. */
 export function compileBpf(source: string, options: CompileOptions = {}): Compiled {
@@ -40,7 +49,7 @@ export class BpfCompiler {
   #header: string | null = null;
 
   constructor(options: CompileOptions = {}) {
-    const { clang = 'clang-19', arch = 'amd64' } = options;
+    const { clang = 'clang-19', arch = ownArch } = options;
     this.#clang = clang;
     this.#folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-compile-'));
     const target = `-D__TARGET_ARCH_${arch === 'amd64' ? 'x86' : 'arm64'}`;
@@ -49,6 +58,10 @@ export class BpfCompiler {
 
   /** Compiles a source. */
   compile(source: string, flags: readonly string[] = []): Compiled {
+    return this.#kept(`compile ${flags.join(' ')}\n${source}`, () => this.#compile(source, flags));
+  }
+
+  #compile(source: string, flags: readonly string[]): Compiled {
     const input = path.join(this.#folder, 'program.bpf.c');
     const output = path.join(this.#folder, 'program.bpf.o');
     writeFileSync(input, source);
@@ -58,6 +71,26 @@ export class BpfCompiler {
 
   /** Checks a source that goes on after vmlinux.h; the object is empty. */
   check(source: string): Compiled {
+    return this.#kept(`check\n${source}`, () => this.#check(source));
+  }
+
+  /** What was kept of the same task, else what is made now. */
+  #kept(task: string, make: () => Compiled): Compiled {
+    if (before === undefined) return make();
+    const key = [this.#clang, ...this.#flags.map((flag) => flag.replaceAll(root, '')), task].join('\n');
+    const file = path.join(before, createHash('sha256').update(key).digest('hex'));
+    if (existsSync(file)) {
+      const kept = JSON.parse(readFileSync(file, 'utf8')) as { object: string | null; stderr: string };
+      return { object: kept.object === null ? null : new Uint8Array(Buffer.from(kept.object, 'base64')), stderr: kept.stderr };
+    }
+    const made = make();
+    mkdirSync(before, { recursive: true });
+    const object = made.object === null ? null : Buffer.from(made.object).toString('base64');
+    writeFileSync(file, JSON.stringify({ object, stderr: made.stderr }));
+    return made;
+  }
+
+  #check(source: string): Compiled {
     this.#header ??= this.#precompile();
     const input = path.join(this.#folder, 'check.bpf.c');
     writeFileSync(input, source);
@@ -87,5 +120,6 @@ export class BpfCompiler {
 
 /** Whether a compiler is installed. */
 export function hasCompiler(clang: string): boolean {
+  if (before !== undefined && existsSync(before)) return true;
   return spawnSync(clang, ['--version']).error === undefined;
 }

@@ -92,12 +92,12 @@ function kprobeError(kernel: Kernel, target: string, name: string, errno: number
   const failure = new SyscallError('perf_event_open', errno);
   if (failure.errnoName === 'ENOENT' || failure.errnoName === 'EINVAL') {
     const near = nearFunctions(kernel, name);
-    if (near.length > 0 && !near.includes(name)) {
+    if (!near.includes(name)) {
       return new UsageError({
         code: 'E_KPROBE',
         what: 'this kernel has no such function',
         where: { target },
-        next: `did you mean ${near.join(' or ')}?`,
+        next: near.length > 0 ? `did you mean ${near.join(' or ')}?` : 'it may have another name on this kernel: look in /proc/kallsyms',
         cause: failure,
       });
     }

@@ -2,6 +2,7 @@ import { UsageError } from '../../error.ts';
 import type { Btf } from '../../btf/btf.ts';
 import { bpf, bpfError } from '../../sys/bpf.ts';
 import { isErrno } from '../../sys/errno.ts';
+import { hasMapType, type MapTypeName } from '../features/map-types.ts';
 import { ringbufSize } from '../object/map-spec.ts';
 import type { MapSpec } from '../object/spec.ts';
 import { BPF_F } from '../uapi/flags.gen.ts';
@@ -216,7 +217,7 @@ function attempt(kernel: Kernel, creation: MapCreation, withBtf: boolean, withNa
 
 function creationError(kernel: Kernel, creation: MapCreation, result: number): Error {
   const type = nameOf(BPF_MAP_TYPE, creation.type) ?? `type ${creation.type}`;
-  const why = whyRefused(creation, result);
+  const why = whyRefused(kernel, creation, result);
   return bpfError(kernel.sys, 'BPF_MAP_CREATE', result, {
     what: `cannot create map ${creation.name}`,
     where: {
@@ -230,10 +231,12 @@ function creationError(kernel: Kernel, creation: MapCreation, result: number): E
   });
 }
 
-function whyRefused(creation: MapCreation, result: number): string | null {
+function whyRefused(kernel: Kernel, creation: MapCreation, result: number): string | null {
   if (isErrno(result, 'E2BIG')) return 'the map is larger than the kernel allows';
   if (isErrno(result, 'ENOMEM')) return 'the kernel has no memory for a map of this size';
   if (!isErrno(result, 'EINVAL')) return null;
+  const type = nameOf(BPF_MAP_TYPE, creation.type);
+  if (type !== null && !hasMapType(kernel, type as MapTypeName)) return 'this kernel has no maps of this type';
   if (creation.maxEntries === 0) return 'max_entries is 0: set the number of entries before loading';
-  return 'this kernel does not know the map type, or not with these sizes and flags';
+  return 'the kernel does not know this type with these sizes and flags';
 }

@@ -10,7 +10,6 @@ import { VerifierError } from '../../../src/bpf/verifier/error.ts';
 import { kernelConfigText } from '../../support/kernel-config.ts';
 import { bpftool } from '../bpftool.ts';
 import { fixture } from '../../fixture.ts';
-import { throwsErrno } from '../throws-errno.ts';
 import { openRuntime } from '../runtime.ts';
 
 const kernel = new Kernel();
@@ -212,7 +211,8 @@ t.test('a map for one program alone', async (t) => {
   const refused = (): void =>
     loadCollection(kernel, open(), { exclusiveMaps, programs: ['on_raw_tracepoint', 'on_tp_btf', 'tail_target'] }).close();
   if (!knowsExclusiveMaps()) {
-    throwsErrno(t, refused, 'E2BIG');
+    // E2BIG where struct bpf_attr ends before the field, EINVAL where it is longer for another command's sake.
+    t.throws(refused, { code: 'E_SYSCALL', message: /E2BIG|EINVAL/ });
     return;
   }
   const collection = loadCollection(kernel, open(), { exclusiveMaps, programs: ['on_raw_tracepoint', 'tail_target'] });

@@ -4,6 +4,7 @@ import t from 'tap';
 import { RingbufReader } from '../../../src/bpf/events/ringbuf-reader.ts';
 import { BPF_RINGBUF } from '../../../src/bpf/uapi/index.ts';
 import { defaultSys } from '../../../src/sys/default-sys.ts';
+import { slowness, withoutFlagWarning } from '../../support/patience.ts';
 import { maxPerRun, ringbufProducer } from './producer.ts';
 
 // A loaded machine may take long over all of it.
@@ -44,7 +45,9 @@ function child(way: string, onOutput?: (pid: number) => void): Promise<Ended> {
       if (run.pid !== undefined) onOutput?.(run.pid);
     });
     run.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
-    run.on('close', (code, signal) => resolve({ code, signal, out: out.trim(), err, ms: performance.now() - started }));
+    run.on('close', (code, signal) =>
+      resolve({ code, signal, out: out.trim(), err: withoutFlagWarning(err), ms: performance.now() - started }),
+    );
   });
 }
 
@@ -240,7 +243,10 @@ void t.test('producers on every CPU at once: no wake-up is missed, nothing comes
   producer.close();
 });
 
-void t.test('2^33 bytes through a ring of 256 KiB: nothing lost, nothing twice', async (test) => {
+// A counter of 32 bits would be round twice; an emulated machine gets to the first time only.
+const turns = slowness > 1 ? 32 : 33;
+void t.test(`2^${turns} bytes through a ring of 256 KiB: nothing lost, nothing twice`, async (test) => {
+  test.setTimeout(120_000 * slowness);
   const ringSize = 256 * 1024;
   const recordSize = 4088;
   const producer = ringbufProducer(sys, ringSize, recordSize);
@@ -250,7 +256,7 @@ void t.test('2^33 bytes through a ring of 256 KiB: nothing lost, nothing twice',
   reader.startUnsafe((view, offset, length) => {
     if (view.getUint32(offset, true) !== expected++ || length !== recordSize) wrong++;
   });
-  const records = 2 ** 33 / (recordSize + 8) + 1000;
+  const records = 2 ** turns / (recordSize + 8) + 1000;
   let sent = 0;
   while (sent < records) {
     sent += producer.run(sent, 60);

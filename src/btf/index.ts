@@ -9,6 +9,7 @@ export { fixupDatasecs } from './fixup.ts';
 export { btfExtFromElf, btfFromElf } from './from-elf.ts';
 export type { BtfHeader } from './header.ts';
 export { lineAt, linesOf, type LineRecord, type SourceLine } from './line.ts';
+export { permuteBtf, type PermutedBtf } from './permute.ts';
 export { relocateBtf } from './relocate.ts';
 export {
   alignOf,

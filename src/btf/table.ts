@@ -1,4 +1,5 @@
 import type { Btf } from './btf.ts';
+import { readWords } from './words.ts';
 import { kindOfInfo, visitStringWords, visitTypeWords, vlenOfInfo } from './refs.ts';
 
 /**
@@ -13,20 +14,9 @@ export class TypeTable {
   readonly count: number;
 
   constructor(btf: Btf) {
-    const chain: Btf[] = [];
-    for (let owner: Btf | null = btf; owner !== null; owner = owner.base) chain.unshift(owner);
     this.firstId = btf.firstId;
     this.count = btf.typeCount;
-    this.starts = new Uint32Array(btf.typeCount + 1);
-    this.words = new Uint32Array(chain.reduce((sum, owner) => sum + owner.header.typesLength / 4, 0));
-    let end = 0;
-    for (const owner of chain) {
-      const { typesAt, typesLength } = owner.header;
-      for (let id = owner.firstId; id < owner.typeCount; id++) this.starts[id] = end + (owner.offsetOf(id) - typesAt) / 4;
-      for (let at = 0; at < typesLength; at += 4) this.words[end + at / 4] = owner.view.getUint32(typesAt + at, owner.littleEndian);
-      end += typesLength / 4;
-    }
-    this.starts[btf.typeCount] = end;
+    ({ words: this.words, starts: this.starts } = readWords(btf));
   }
 
   /** The word of a type at an index from its start: 0 is the name, 1 the info, 2 the size or type. */

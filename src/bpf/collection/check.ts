@@ -115,7 +115,9 @@ export function tryPrograms(kernel: Kernel, spec: ObjectSpec, options: TryOption
 /** Maps as they are made on this kernel: sizes left open are the kernel's, struct_ops are of its struct. */
 function mapVerdicts(kernel: Kernel, spec: ObjectSpec): MapVerdict[] {
   const hasStructOps = spec.maps.some(({ structOps }) => structOps !== null);
-  const linked = hasStructOps ? new LinkSession(spec, kernel.target(), { programs: [] }).structOps : [];
+  const session = hasStructOps ? new LinkSession(spec, kernel.target(), { programs: [] }) : null;
+  // Externs come first: where they cannot be found, libbpf has not looked for the kernel's structs yet.
+  const linked = session === null || (spec.strict && session.hasExternError) ? [] : session.structOps;
   const sizes = new Map(linked.map(({ map, valueSize }) => [map, valueSize]));
   return spec.maps.map((map) => ({ ...mapVerdict(kernel, map), valueSize: sizes.get(map.name) ?? map.valueSize }));
 }

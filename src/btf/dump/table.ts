@@ -1,22 +1,21 @@
 import { FormatError } from '../../error.ts';
 import type { Btf } from '../btf.ts';
+import { kindOfInfo } from '../refs.ts';
 import { BTF_KIND } from '../types.ts';
+import { readWords } from '../words.ts';
 
 /** Chains of typedefs, qualifiers and arrays longer than this are taken for loops. */
 const maxChain = 64;
 
 const { INT, PTR, ARRAY, STRUCT, UNION, ENUM, TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG, FLOAT, ENUM64 } = BTF_KIND;
 
-/**
- * All types of a BTF and its base as 32-bit words in this machine's byte order: every field of every kind is such a word.
- * A dump reads each type several times; reading words is what makes it as fast as C.
- */
+/** Types as words, with what a dump asks of them; it reads each type several times, and words are what makes it as fast as C. */
 export class TypeTable {
   readonly btf: Btf;
   /** One more than the last id. */
   readonly count: number;
   readonly words: Uint32Array;
-  /** Index in `words` of each type's head (name, info, size or type); void has a head of zeros. */
+  /** Index in `words` of each type's head (name, info, size or type), and one past the last. */
   readonly heads: Uint32Array;
   /** Kind by type id. */
   readonly kinds: Uint8Array;
@@ -28,31 +27,16 @@ export class TypeTable {
     this.btf = btf;
     this.count = btf.typeCount;
     this.pointerSize = btf.pointerSize;
-    const parts: Btf[] = [];
-    for (let part: Btf | null = btf; part !== null; part = part.base) parts.unshift(part);
-    const words = new Uint32Array(3 + parts.reduce((sum, part) => sum + (part.header.typesLength >>> 2), 0));
-    const heads = new Uint32Array(this.count);
-    const kinds = new Uint8Array(this.count);
-    let at = 3;
-    for (const part of parts) {
-      copyWords(part, words, at);
-      const { typesAt, typesLength } = part.header;
-      for (let id = part.firstId; id < part.typeCount; id++) {
-        const head = at + ((part.offsetOf(id) - typesAt) >>> 2);
-        heads[id] = head;
-        kinds[id] = ((words[head + 1] as number) >>> 24) & 0x7f;
-      }
-      at += typesLength >>> 2;
-    }
-    this.words = words;
-    this.heads = heads;
-    this.kinds = kinds;
+    // Void reads as a head of zeros.
+    ({ words: this.words, starts: this.heads } = readWords(btf, 3));
+    this.kinds = new Uint8Array(this.count);
+    for (let id = 0; id < this.count; id++) this.kinds[id] = kindOfInfo(this.words[(this.heads[id] as number) + 1] as number);
     this.#resolved = new Uint32Array(this.count);
   }
 
   /** Index of the type's head in `words`; throws where there is no such type. */
   head(id: number): number {
-    const head = this.heads[id];
+    const head = id < this.count ? this.heads[id] : undefined;
     if (head === undefined) throw noType(this.btf, id, this.count);
     return head;
   }
@@ -148,19 +132,6 @@ export class TypeTable {
     throw loopError(this.btf, id);
   }
 }
-
-function copyWords(btf: Btf, into: Uint32Array, at: number): void {
-  const { typesAt, typesLength } = btf.header;
-  const start = btf.bytes.byteOffset + typesAt;
-  if (btf.littleEndian && start % 4 === 0 && machineIsLittleEndian) {
-    into.set(new Uint32Array(btf.bytes.buffer, start, typesLength >>> 2), at);
-    return;
-  }
-  const { view, littleEndian } = btf;
-  for (let i = 0; i < typesLength >>> 2; i++) into[at + i] = view.getUint32(typesAt + i * 4, littleEndian);
-}
-
-const machineIsLittleEndian = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
 
 export function loopError(btf: Btf, id: number): FormatError {
   return new FormatError({ code: 'E_BTF_LOOP', what: 'BTF types form a loop', where: { ...btf.where(), id } });

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { tryPrograms } from '../../../src/bpf/collection/check.ts';
 import { loadCollection } from '../../../src/bpf/collection/load.ts';
 import { setVariable } from '../../../src/bpf/collection/options.ts';
 import { Kernel } from '../../../src/bpf/kernel/kernel.ts';
@@ -234,3 +235,24 @@ function knowsExclusiveMaps(): boolean {
   const type = btf === null || id === null ? null : btf.type(id);
   return type?.kind === 'STRUCT' && type.members.some(({ name }) => name === 'excl_prog_sha');
 }
+
+t.test('the size of a struct_ops map is the object’s where externs are missing, as libbpf says it', async (t) => {
+  const spec = openObject(fixture('attach/struct_ops.bpf.o'), { name: 'struct_ops', strict: true });
+  const extern = {
+    name: 'rawbpf_no_such_kfunc',
+    kind: 'kfunc',
+    weak: false,
+    typeId: 0,
+    offset: 0,
+    size: 0,
+    kconfigType: null,
+    signed: false,
+  } as const;
+  const sizes = (of: typeof spec): number[] => tryPrograms(kernel, of).maps.map(({ valueSize }) => valueSize);
+  t.same(
+    sizes({ ...spec, externs: [...spec.externs, extern] }),
+    spec.maps.map(({ valueSize }) => valueSize),
+  );
+  if (kernel.vmlinuxBtf()?.findByName('bpf_struct_ops_tcp_congestion_ops', 'STRUCT') == null) return;
+  t.not(sizes(spec)[0], spec.maps[0]?.valueSize, 'the kernel’s struct has more in it');
+});

@@ -25,7 +25,9 @@ function arithmetic(op: number, bits: number, off: number, left: bigint, right: 
   const shift = b & BigInt(bits - 1);
   switch (op) {
     case ALU.MOV:
-      return off === 0 ? b : BigInt.asIntN(off, b);
+      if (off === 0) return b;
+      // movsx: no other widths are instructions.
+      return off === 8 || off === 16 || off === 32 ? BigInt.asIntN(off, b) : null;
     case ALU.ADD:
       return a + b;
     case ALU.SUB:

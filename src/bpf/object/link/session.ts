@@ -62,6 +62,11 @@ export class LinkSession {
     this.error = this.#externs.error ?? structOpsError ?? this.#functionBodies().error;
   }
 
+  /** Whether what libbpf gives the object up for is an extern that cannot be found. */
+  get hasExternError(): boolean {
+    return this.#externs.error !== null;
+  }
+
   /** The BTF to load: the object's, with what the programs linked up to now need of it on an older kernel; null where the object has none. */
   get btf(): Btf | null {
     return this.#contextArguments?.btf ?? null;

@@ -253,6 +253,7 @@ t.test('the size of a struct_ops map is the object’s where externs are missing
     sizes({ ...spec, externs: [...spec.externs, extern] }),
     spec.maps.map(({ valueSize }) => valueSize),
   );
-  if (kernel.vmlinuxBtf()?.findByName('bpf_struct_ops_tcp_congestion_ops', 'STRUCT') == null) return;
-  t.not(sizes(spec)[0], spec.maps[0]?.valueSize, 'the kernel’s struct has more in it');
+  const value = kernel.vmlinuxBtf()?.findByName('bpf_struct_ops_tcp_congestion_ops', 'STRUCT') ?? null;
+  if (value === null) return;
+  t.not(sizes(spec).at(-1), spec.maps.at(-1)?.valueSize, 'the kernel’s struct has more in it');
 });

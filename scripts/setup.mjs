@@ -1,5 +1,6 @@
 // Shared by start.mjs and test.mjs: installs the npm packages and builds, when needed; all output goes to stderr.
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,15 +19,15 @@ export function run(what, command, args, options = {}) {
 /** Installs the locked npm packages unless they are there already. */
 export function installPackages() {
   const lock = path.join(root, 'package-lock.json');
-  const stamp = path.join(root, 'node_modules', '.rawbpf-installed');
-  const wanted = readFileSync(lock, 'utf8');
+  const stamp = path.join(root, 'node_modules', '.rawbpf-lock-sha256');
+  const wanted = createHash('sha256').update(readFileSync(lock)).digest('hex');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   console.error('rawbpf: installing npm packages (once)');
   run('installing npm packages', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
   writeFileSync(stamp, wanted);
 }
 
-/** Compiles the TypeScript unless the result is newer than every source. */
+/** Compiles the TypeScript and bundles the program unless the result is newer than every source. */
 export function build() {
   const stamp = path.join(root, 'build', '.built');
   const sources = ['src', 'test', 'bench', 'scripts'].filter((dir) => existsSync(path.join(root, dir)));
@@ -34,6 +35,7 @@ export function build() {
   if (existsSync(stamp) && statSync(stamp).mtimeMs > newest) return;
   console.error('rawbpf: building');
   run('building', process.execPath, [path.join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', root]);
+  run('bundling', process.execPath, [path.join(root, 'scripts', 'bundle.mjs')]);
   writeFileSync(stamp, '');
 }
 

@@ -9,6 +9,9 @@ import { root } from '../support/examples.ts';
 t.test('the packed package runs elsewhere, with a bare PATH', async (t) => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-pack-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  // `npm run build` has done it already, `tsc` alone has not.
+  const bundled = spawnSync(process.execPath, [path.join(root, 'scripts', 'bundle.mjs')], { encoding: 'utf8' });
+  t.equal(bundled.status, 0, bundled.stderr);
   const packed = spawnSync('npm', ['pack', '--pack-destination', folder, '--ignore-scripts', '--loglevel=error'], {
     cwd: root,
     encoding: 'utf8',

@@ -1,0 +1,81 @@
+// Makes the program that package.json's `bin` names out of the compiled modules:
+//   build/cli/main.cjs     all commands in one script, as a function of what CommonJS gives a module
+//   build/cli/rawbpf.cjs   runs it, with the code that V8 compiled in an earlier run (src/cli/launcher.ts)
+//   node scripts/bundle.mjs [FOLDER]      FOLDER: where to, instead of build/cli; in any folder of the checkout's depth
+// Node finds, reads, compiles and links 350 modules one by one otherwise, at each start (docs/performance.md).
+import { createHash } from 'node:crypto';
+import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+const modules = path.join(root, 'build', 'src');
+const folder = process.argv[2] === undefined ? path.join(root, 'build', 'cli') : path.resolve(process.argv[2]);
+
+/** Whose code is in the bundle, beside our own. */
+const notice = ['yaml']
+  .map((name) => `${name}:\n${readFileSync(path.join(root, 'node_modules', name, 'LICENSE'), 'utf8').trim()}\n`)
+  .join('\n');
+
+/** A module finds files beside itself by its URL: where it would be, were it not in the bundle. */
+const urls = {
+  name: 'urls',
+  setup({ onLoad }) {
+    onLoad({ filter: /\.js$/ }, ({ path: file }) => {
+      const text = readFileSync(file, 'utf8');
+      if (!file.startsWith(modules + path.sep) || !text.includes('import.meta.url')) return null;
+      const place = JSON.stringify(path.relative(folder, file));
+      return { contents: text.replaceAll('import.meta.url', `bundledUrl(${place}, __filename)`) };
+    });
+  },
+};
+
+const common = {
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node20.19',
+  // Every name stays what it is: a stack trace can be read without a map.
+  minify: false,
+  keepNames: false,
+  // One byte a character in memory.
+  charset: 'ascii',
+  // A script of node:vm has no import() of its own.
+  supported: { 'dynamic-import': false },
+  write: false,
+  logLevel: 'warning',
+  plugins: [urls],
+};
+
+const main = await build({
+  ...common,
+  entryPoints: [path.join(modules, 'cli', 'main.js')],
+  // koffi is found at run time, beside us.
+  external: ['koffi'],
+  inject: [path.join(root, 'scripts', 'bundled-url.mjs')],
+  banner: { js: `(function (exports, require, module, __filename, __dirname) {\n/*!\n${notice.replaceAll('*/', '* /')}*/` },
+  footer: { js: '})' },
+});
+const script = main.outputFiles[0].contents;
+const launcher = await build({
+  ...common,
+  entryPoints: [path.join(modules, 'cli', 'launcher.js')],
+  define: {
+    'import.meta.dirname': '__dirname',
+    BUNDLE_ID: JSON.stringify(createHash('sha256').update(script).digest('hex').slice(0, 16)),
+  },
+  banner: { js: '#!/usr/bin/env node' },
+});
+
+mkdirSync(folder, { recursive: true });
+write('main.cjs', script);
+write('rawbpf.cjs', launcher.outputFiles[0].contents);
+chmodSync(path.join(folder, 'rawbpf.cjs'), 0o755);
+
+/** Whole or not at all: somebody may be running it. */
+function write(name, contents) {
+  const file = path.join(folder, name);
+  writeFileSync(`${file}.${process.pid}`, contents);
+  renameSync(`${file}.${process.pid}`, file);
+}

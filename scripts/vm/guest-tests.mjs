@@ -125,48 +125,72 @@ function testFiles(folder) {
     .toSorted();
 }
 
-/** Runs the kernel tests, each in a process of its own. */
-function tests() {
-  for (const file of testFiles('build/test').filter((one) => parts.some((part) => one.includes(part)))) {
-    const short = file.replace('build/test/', '').replace('.kernel.test.js', '');
-    const why = [...notHere].find(([key]) => short.includes(key));
-    if (why !== undefined) {
-      line(`skip - ${name}: ${short} # ${why[1]}`);
-      tell({ kind: 'test', file: short, passed: 0, failed: [], skipped: [], left: why[1], seconds: 0 });
-      continue;
-    }
-    const started = Date.now();
-    const result = spawnSync(process.execPath, [file], {
-      encoding: 'utf8',
-      env: { ...env, TAP: '1', TAP_TIMEOUT: '0' },
-      timeout: testLimitMs,
-      killSignal: 'SIGKILL',
-      maxBuffer: 1 << 28,
+/** Tests that turn something of the whole machine, or measure what others would disturb: when no other runs. */
+const alone = ['events/cpu-hotplug', 'collection/leak', 'events/ringbuf-reader', 'events/ringbuf-busy', 'gadgets/profile_cpu'];
+
+/** Runs the kernel tests, each in a process of its own, as many at a time as there are processors. */
+async function tests() {
+  const files = testFiles('build/test').filter((one) => parts.some((part) => one.includes(part)));
+  const isAlone = (file) => alone.some((each) => file.includes(each));
+  const together = files.filter((file) => !isAlone(file));
+  const worker = async () => {
+    for (let file = together.shift(); file !== undefined; file = together.shift()) await runFile(file);
+  };
+  await Promise.all(Array.from({ length: Math.max(1, os.cpus().length) }, worker));
+  for (const file of files.filter(isAlone)) await runFile(file);
+}
+
+/** Runs a program to its end, or to the limit. */
+function runLimited(args, options) {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text) => (stderr = (stderr + text).slice(-100_000)));
+    const timer = setTimeout(() => child.kill('SIGKILL'), testLimitMs);
+    child.on('close', (status, signal) => {
+      clearTimeout(timer);
+      resolve({ status, signal, stdout, stderr });
     });
-    const seconds = since(started);
-    const subtests = result.stdout.split('\n').filter((text) => /^(not )?ok \d/.test(text));
-    const told = { kind: 'test', file: short, passed: 0, failed: [], skipped: [], seconds };
-    for (const text of subtests) {
-      const what = text.replace(/^(not )?ok \d+ -? ?/, '').replace(/ # time=.*| \{$/g, '');
-      const skipped = /# (SKIP|TODO) ?(.*)/i.exec(what);
-      const label = what.replace(/ # .*/, '');
-      if (skipped !== null) told.skipped.push({ name: label, why: skipped[2] });
-      else if (text.startsWith('not')) told.failed.push(label);
-      else told.passed++;
-      if (skipped !== null) line(`skip - ${name}: ${short}: ${label} # ${skipped[2]}`);
-      else line(`${text.startsWith('not') ? 'not ok' : 'ok'} - ${name}: ${short}: ${what}`);
-    }
-    if (result.status !== 0 || subtests.length === 0) {
-      const how = result.signal === null ? `exit code ${result.status}` : `${result.signal} after ${seconds} s`;
-      if (told.failed.length === 0) {
-        told.failed.push(`ended with ${how}`);
-        line(`not ok - ${name}: ${short}: ended with ${how}`);
-      }
-      line(indent(failures(result.stdout) + result.stderr).trimEnd());
-    }
-    tell(told);
-    line(`# ${short}: ${seconds} s`);
+  });
+}
+
+async function runFile(file) {
+  const short = file.replace('build/test/', '').replace('.kernel.test.js', '');
+  const why = [...notHere].find(([key]) => short.includes(key));
+  if (why !== undefined) {
+    line(`skip - ${name}: ${short} # ${why[1]}`);
+    tell({ kind: 'test', file: short, passed: 0, failed: [], skipped: [], left: why[1], seconds: 0 });
+    return;
   }
+  const started = Date.now();
+  const result = await runLimited([file], { env: { ...env, TAP: '1', TAP_TIMEOUT: '0' } });
+  const seconds = since(started);
+  const subtests = result.stdout.split('\n').filter((text) => /^(not )?ok \d/.test(text));
+  const told = { kind: 'test', file: short, passed: 0, failed: [], skipped: [], seconds };
+  const lines = [];
+  for (const text of subtests) {
+    const what = text.replace(/^(not )?ok \d+ -? ?/, '').replace(/ # time=.*| \{$/g, '');
+    const skipped = /# (SKIP|TODO) ?(.*)/i.exec(what);
+    const label = what.replace(/ # .*/, '');
+    if (skipped !== null) told.skipped.push({ name: label, why: skipped[2] });
+    else if (text.startsWith('not')) told.failed.push(label);
+    else told.passed++;
+    if (skipped !== null) lines.push(`skip - ${name}: ${short}: ${label} # ${skipped[2]}`);
+    else lines.push(`${text.startsWith('not') ? 'not ok' : 'ok'} - ${name}: ${short}: ${what}`);
+  }
+  if (result.status !== 0 || subtests.length === 0) {
+    const how = result.signal === null ? `exit code ${result.status}` : `${result.signal} after ${seconds} s`;
+    if (told.failed.length === 0) {
+      told.failed.push(`ended with ${how}`);
+      lines.push(`not ok - ${name}: ${short}: ended with ${how}`);
+    }
+    lines.push(indent(failures(result.stdout) + result.stderr).trimEnd());
+  }
+  lines.push(`# ${short}: ${seconds} s`);
+  line(lines.join('\n'));
+  tell(told);
 }
 
 /** Failed assertions with their diagnostics. */
@@ -189,7 +213,7 @@ for (const what of whats.split(',')) {
   else if (what === 'gadgets') {
     await gadgets();
     await command();
-  } else if (what === 'tests') tests();
+  } else if (what === 'tests') await tests();
   else line(`not ok - ${name}: nothing called ${what}`);
 }
 line('# end');

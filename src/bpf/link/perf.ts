@@ -1,5 +1,5 @@
 import { bpf, bpfError } from '../../sys/bpf.ts';
-import { SyscallError } from '../../sys/errno.ts';
+import { isErrno, SyscallError } from '../../sys/errno.ts';
 import { UnsupportedError } from '../../error.ts';
 import { closeFd } from '../../sys/file.ts';
 import { perfIoctl } from '../../sys/perf-event.ts';
@@ -40,14 +40,13 @@ function setProgram(program: BpfProgram, eventFd: number, names: LinkNames, cook
   });
   // The event's descriptor has to stay: the link holds the event, but closing early would lose its enable state on old kernels.
   if (fd >= 0) return new KernelLink(kernel, fd, program, names, [eventFd]);
-  if (kernel.has('perf_link')) throw bpfError(kernel.sys, 'BPF_LINK_CREATE', fd, { what: 'cannot attach', where });
+  if (kernel.has('perf_link')) throw bpfError(kernel.sys, 'BPF_LINK_CREATE', fd, { what: 'cannot attach', where, ...whyRefused(fd) });
   if (cookie !== 0n) {
     throw new UnsupportedError({ code: 'E_COOKIE', what: 'this kernel has no attach cookies', where, why: 'they came with Linux 5.15' });
   }
   const set = perfIoctl(kernel.sys, eventFd, 'PERF_EVENT_IOC_SET_BPF', program.fd);
   if (set < 0) {
-    const why = set === -22 ? 'the kernel refuses this program on this event: is its type right?' : undefined;
-    throw new SyscallError('ioctl(PERF_EVENT_IOC_SET_BPF)', set, { what: 'cannot attach', where, ...(why === undefined ? {} : { why }) });
+    throw new SyscallError('ioctl(PERF_EVENT_IOC_SET_BPF)', set, { what: 'cannot attach', where, ...whyRefused(set) });
   }
   return new Attachment(program, {
     ...names,
@@ -57,4 +56,19 @@ function setProgram(program: BpfProgram, eventFd: number, names: LinkNames, cook
       closeFd(kernel.sys, eventFd);
     },
   });
+}
+
+/** perf_event_attach_bpf_prog() of kernel/trace/bpf_trace.c: what is on an event is an array of at most 64, each program once. */
+function whyRefused(result: number): { readonly why: string; readonly next?: string } | Record<string, never> {
+  if (isErrno(result, 'EINVAL')) return { why: 'EINVAL: the kernel refuses this program on this event: is its type right?' };
+  if (isErrno(result, 'EEXIST')) {
+    return { why: 'EEXIST: this program is on this event already', next: 'load it once more to have it there twice' };
+  }
+  if (isErrno(result, 'E2BIG')) {
+    return {
+      why: 'E2BIG: 64 programs are on this event already, and the kernel takes no more (BPF_TRACE_MAX_PROGS)',
+      next: 'detach one of them (bpftool perf shows whose they are), or use a raw tracepoint, which has no such limit',
+    };
+  }
+  return {};
 }

@@ -11,6 +11,7 @@ import { attachKprobe, attachKsyscall } from '../../../src/bpf/link/kprobe.ts';
 import { attachKprobeMulti } from '../../../src/bpf/link/kprobe-multi.ts';
 import { attachLirc, attachNetns, attachTcx } from '../../../src/bpf/link/net.ts';
 import { openPinnedLink } from '../../../src/bpf/link/open.ts';
+import type { BpfLink } from '../../../src/bpf/link/link.ts';
 import { attachPerfEvent } from '../../../src/bpf/link/perf-event.ts';
 import { attachTc } from '../../../src/bpf/link/tc.ts';
 import { attachTracepoint } from '../../../src/bpf/link/tracepoint.ts';
@@ -157,6 +158,34 @@ t.test('a busy XDP slot', async (test) => {
   const again = errorOf(() => attachXdp(net.program('on_xdp'), 'lo', { mode: 'generic', via: 'netlink' }));
   test.match(again, { where: { program_id: id } });
   old.close();
+});
+
+t.test('a tracepoint that is full', async (test) => {
+  const name = 'syscalls/sys_enter_quotactl_fd';
+  const copies = Array.from({ length: 65 }, () => load('tracing', ['on_tracepoint']));
+  const programs = copies.map((copy) => copy.program('on_tracepoint'));
+  const fds = openFds();
+  const links: BpfLink[] = [];
+  let caught: unknown = null;
+  for (const program of programs) {
+    caught = errorOf(() => links.push(attachTracepoint(program, name)));
+    if (caught !== null) break;
+  }
+  test.ok(links.length > 0 && links.length <= 64, `${links.length} of 64 taken`);
+  test.match(caught, { errnoName: 'E2BIG', where: { target: name }, why: /64 programs/, next: /raw tracepoint/ });
+  links.at(-1)?.close();
+  const [first] = programs;
+  if (first !== undefined) {
+    test.match(
+      errorOf(() => attachTracepoint(first, name)),
+      { errnoName: 'EEXIST', why: /already/, next: /load it once more/ },
+    );
+  }
+  const late = programs.at(-1);
+  if (late !== undefined) links.push(attachTracepoint(late, name));
+  for (const link of links) link.close();
+  test.equal(openFds(), fds, 'nothing stays open');
+  for (const copy of copies) copy.close();
 });
 
 t.test('an attach that fails half-way is undone', async (test) => {

@@ -15,6 +15,8 @@ import { BPF_MAP_TYPE } from '../uapi/map-type.gen.ts';
 import { nameOf } from '../uapi/names.ts';
 import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
 import { UndoList } from '../undo.ts';
+import { VerifierError } from '../verifier/error.ts';
+import { SyscallError } from '../../sys/errno.ts';
 import { checkByteOrder, loadCollection, loadObjectBtf, loadOne, openSession } from './load.ts';
 import { createMaps, fillProgramSlots, type MapWorld } from './maps.ts';
 import { type LoadOptions, prepareSpec } from './options.ts';
@@ -108,18 +110,32 @@ export function tryPrograms(kernel: Kernel, spec: ObjectSpec, options: TryOption
     loaded: error === null,
     error,
     programs: spec.programs.map((program) => verdicts.get(program) as ProgramVerdict),
-    maps: mapVerdicts(kernel, spec),
+    maps: mapVerdicts(kernel, spec, error),
   };
 }
 
 /** Maps as they are made on this kernel: sizes left open are the kernel's, struct_ops are of its struct. */
-function mapVerdicts(kernel: Kernel, spec: ObjectSpec): MapVerdict[] {
+function mapVerdicts(kernel: Kernel, spec: ObjectSpec, error: RawbpfError | null): MapVerdict[] {
   const hasStructOps = spec.maps.some(({ structOps }) => structOps !== null);
-  const session = hasStructOps ? new LinkSession(spec, kernel.target(), { programs: [] }) : null;
+  const session = hasStructOps && (spec.littleEndian || !spec.strict) ? new LinkSession(spec, kernel.target(), { programs: [] }) : null;
   // Externs come first: where they cannot be found, libbpf has not looked for the kernel's structs yet.
   const linked = session === null || (spec.strict && session.hasExternError) ? [] : session.structOps;
   const sizes = new Map(linked.map(({ map, valueSize }) => [map, valueSize]));
-  return spec.maps.map((map) => ({ ...mapVerdict(kernel, map), valueSize: sizes.get(map.name) ?? map.valueSize }));
+  const reached = spec.strict ? mapsReached(spec, error) : spec.maps.length;
+  return spec.maps.map((map, index) => {
+    const verdict = { ...mapVerdict(kernel, map), valueSize: sizes.get(map.name) ?? map.valueSize };
+    return index < reached ? verdict : { ...verdict, maxEntries: map.maxEntries };
+  });
+}
+
+/** How many maps were about to be made when loading failed: libbpf sizes each just before. */
+function mapsReached(spec: ObjectSpec, error: RawbpfError | null): number {
+  if (error === null || error instanceof VerifierError) return spec.maps.length;
+  if (!(error instanceof SyscallError) || !/BPF_(MAP|PROG)_/.test(error.syscall)) return 0;
+  const failed = error.syscall.includes('BPF_MAP_CREATE')
+    ? spec.maps.findIndex(({ name }) => error.what === `cannot create map ${name}`)
+    : -1;
+  return failed === -1 ? spec.maps.length : failed + 1;
 }
 
 function mapVerdict(kernel: Kernel, map: MapSpec): MapVerdict {

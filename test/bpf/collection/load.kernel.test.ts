@@ -7,6 +7,7 @@ import type { Notice } from '../../../src/bpf/kernel/notice.ts';
 import type { TraceEvent } from '../../../src/bpf/kernel/trace.ts';
 import { createMap } from '../../../src/bpf/map/create.ts';
 import { openObject } from '../../../src/bpf/object/open.ts';
+import { BPF_MAP_TYPE } from '../../../src/bpf/uapi/index.ts';
 import { VerifierError } from '../../../src/bpf/verifier/error.ts';
 import { kernelConfigText } from '../../support/kernel-config.ts';
 import { bpftool } from '../bpftool.ts';
@@ -256,4 +257,40 @@ t.test('the size of a struct_ops map is the object’s where externs are missing
   const value = kernel.vmlinuxBtf()?.findByName('bpf_struct_ops_tcp_congestion_ops', 'STRUCT') ?? null;
   if (value === null) return;
   t.not(sizes(spec).at(-1), spec.maps.at(-1)?.valueSize, 'the kernel’s struct has more in it');
+});
+
+t.test('a perf event array that was not reached when loading failed keeps its size, as libbpf says it', async (t) => {
+  const spec = openObject(fixture('object/maps.bpf.o'), { name: 'maps', strict: true });
+  const hash = spec.maps.find(({ origin, type }) => origin === 'btf' && type === BPF_MAP_TYPE.BPF_MAP_TYPE_HASH);
+  if (hash === undefined) throw new Error('the fixture has a hash');
+  const events = {
+    ...hash,
+    name: 'events',
+    libbpfName: 'events',
+    type: BPF_MAP_TYPE.BPF_MAP_TYPE_PERF_EVENT_ARRAY,
+    keySize: 4,
+    valueSize: 4,
+  };
+  const unsized = { ...events, maxEntries: 0, flags: 0, keyTypeId: 0, valueTypeId: 0, pinning: 0 };
+  const impossible = { ...unsized, name: 'impossible', libbpfName: 'impossible', type: BPF_MAP_TYPE.BPF_MAP_TYPE_HASH };
+  const entries = (maps: typeof spec.maps, more: Partial<typeof spec> = {}): unknown[] =>
+    tryPrograms(kernel, { ...spec, programs: [], ...more, maps }).maps.map(({ name, maxEntries }) => [name, maxEntries]);
+  const cpus = kernel.possibleCpus.length;
+  t.same(
+    entries([unsized, impossible]),
+    [
+      ['events', cpus],
+      ['impossible', 0],
+    ],
+    'it came before',
+  );
+  t.same(
+    entries([impossible, unsized]),
+    [
+      ['impossible', 0],
+      ['events', 0],
+    ],
+    'it would have come later',
+  );
+  t.same(entries([unsized], { littleEndian: false }), [['events', 0]], 'nothing was tried');
 });

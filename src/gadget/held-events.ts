@@ -46,6 +46,8 @@ export class HeldEvents {
   #queue: Held[] = [];
   #head = 0;
   #bytes = 0;
+  /** A judge is asked: what it finds out must not move the queue under the event that it is asked about. */
+  #judging = false;
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
@@ -69,7 +71,17 @@ export class HeldEvents {
 
   /** Delivers and drops from the oldest on, up to the first that still has to be held; all where `last` is true. */
   release(last = false): void {
+    if (this.#judging) return;
     while (this.length > 0 && this.#next(last));
+  }
+
+  #ask(judge: Judge, record: EventRecord, last: boolean): Verdict {
+    this.#judging = true;
+    try {
+      return judge(record, last);
+    } finally {
+      this.#judging = false;
+    }
   }
 
   /** Decides the oldest; false where it has to be held still. */
@@ -81,7 +93,7 @@ export class HeldEvents {
       this.#records.set(lane.source, record);
     }
     record.point(view, 0, view.byteLength);
-    const verdict = lane.judge === null ? 'show' : lane.judge(record, last);
+    const verdict = lane.judge === null ? 'show' : this.#ask(lane.judge, record, last);
     if (verdict === 'hold' && !last) return false;
     this.#head++;
     this.#bytes -= view.byteLength + overhead;

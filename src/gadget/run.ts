@@ -321,10 +321,12 @@ export class GadgetRun {
       record.point(view, offset, length);
       this.#inEvents = true;
       const verdict = this.#judge(judge, record);
+      const holds = verdict === 'hold' || (verdict === 'show' && held.length > 0);
+      // The oldest may have to go to make room, and is judged then.
+      if (holds) this.#guard(() => held.push(lane, view, offset, length));
       this.#inEvents = false;
       if (verdict === 'drop') return;
-      if (verdict === 'hold' || held.length > 0) held.push(lane, view, offset, length);
-      else deliver(record);
+      if (!holds) deliver(record);
       ifFull();
     };
   }
@@ -509,7 +511,9 @@ export class GadgetRun {
           if (!this.#full) reader.drainUnsafe(visitor);
         });
       }
+      this.#inEvents = true;
       attempt(() => this.#held?.release());
+      this.#inEvents = false;
       attempt(() => this.#sink?.batchEnd?.());
     });
   }
@@ -518,7 +522,9 @@ export class GadgetRun {
   #letGo(): void {
     attemptAll((attempt) => {
       attempt(() => this.#detach());
+      this.#inEvents = true;
       attempt(() => this.#held?.release(true));
+      this.#inEvents = false;
       attempt(() => this.#sink?.batchEnd?.());
       attempt(() => (this.#final = this.#count()));
       for (const { reader, record } of this.#tracers) {

@@ -45,6 +45,27 @@ void t.test('held events come out in their order, as soon as those before them a
   t.end();
 });
 
+void t.test('a judge that finds out more of others while it is asked takes no event away', (t) => {
+  const verdicts = new Map<number, Verdict>([[5, 'hold']]);
+  const { lane, out } = lanes(verdicts);
+  const held = new HeldEvents(1 << 20);
+  const curious: Lane = {
+    ...lane,
+    judge(record, last) {
+      held.release();
+      return lane.judge?.(record, last) ?? 'show';
+    },
+  };
+  push(held, curious, 1, 2, 3, 4, 5);
+  held.release();
+  t.same(out, [1, 2, 3, 4], 'each once');
+  t.equal(held.length, 1);
+  held.release(true);
+  t.same(out, [1, 2, 3, 4], 'and the last one dropped');
+  t.equal(held.length, 0);
+  t.end();
+});
+
 void t.test('at the end nothing is held any longer', (t) => {
   const { lane, out } = lanes(new Map<number, Verdict>([[2, 'hold']]));
   const held = new HeldEvents(1 << 20);

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { readFileSync } from 'node:fs';
 // By their own paths: what this command does not need is not loaded, and it is most of the time until a gadget is attached.
 import { Kernel } from '../../bpf/kernel/kernel.ts';
@@ -237,12 +238,10 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     maxEntries,
   });
   const resize = (): void => output.resize(process.stdout.columns);
-  // Who asked for the end gets it soon, even where nobody reads stdout any more.
-  let giveUp: () => void = () => {};
-  const outOfPatience = new Promise<void>((resolve) => (giveUp = resolve));
+  let asked = false;
   const stop = (): void => {
+    asked = true;
     run.stop();
-    setTimeout(giveUp, patienceMs).unref();
   };
   if (!pidsAreHosts()) notice(foreignPidsNotice);
   const parents = process.env['RAWBPF_END_WITH_PARENT'] === undefined ? null : watchParents(kernel.sys, stop);
@@ -264,7 +263,11 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
       stderr.write(`${run.attached.map((link) => `${files.name}: ${printable(link)}\n`).join('')}${files.name}: attached\n`);
     const result = await run.done;
     output.flush();
-    await Promise.race([output.drained(), outOfPatience]);
+    // Who asked for the end gets it soon, even where nobody reads stdout any more; a slow reader gets everything.
+    for (let left = Number.POSITIVE_INFINITY; output.congested && !(asked && process.stdout.writableLength >= left);) {
+      left = process.stdout.writableLength;
+      await Promise.race([output.drained(), pause(patienceMs, undefined, { ref: false })]);
+    }
     if (output.congested) {
       notice('stdout is not being read: the last events were not written');
       // What is still to be written would keep the program alive.
@@ -279,8 +282,8 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
   }
 }
 
-/** Milliseconds that a reader of stdout is waited for after a signal. */
-const patienceMs = 500;
+/** Milliseconds without anything read after which, when a signal came, nobody reads stdout. */
+const patienceMs = 1000;
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 

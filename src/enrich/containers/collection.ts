@@ -1,24 +1,24 @@
-import { clockGettime, timeNamespaceOffsets } from '../../sys/clock.ts';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { BpfMap } from '../../bpf/map/map.ts';
 import { Kernel } from '../../bpf/kernel/kernel.ts';
-import { RawbpfError } from '../../error.ts';
 import { inInitialNamespace } from '../../sys/namespaces.ts';
 import type { ContainerFields, ContainerNames, EpochTime } from '../../gadget/context.ts';
 import { formatEpoch } from '../../gadget/special/epoch.ts';
 import { WallClock } from '../time.ts';
 import { mergeNames } from '../runtimes/join.ts';
+import { BootClock } from './boot-clock.ts';
 import { Changes } from './changes.ts';
 import type { Container, ContainerChange, ContainerNetns, ContainerSet } from './container.ts';
 import { identityOfCgroups, identityOfProcess, type Identity } from './identity.ts';
 import type { NameSource } from './names.ts';
 import { Naming } from './naming.ts';
-import { NetnsIndex } from './netns-index.ts';
+import { groupByNetns, NetnsIndex } from './netns-index.ts';
 import { ContainerRecord, type RecordWorld } from './record.ts';
 import { SpaceHistory, type Space } from './spaces.ts';
 import { TASK_EVENT, type TaskEvent } from './task-event.ts';
 import { ProcessReader } from './process.ts';
 import { ProcWatcher } from './proc-watcher.ts';
-import { Tracker } from './tracker.ts';
+import { openWatcher } from './open-watcher.ts';
 import type { Watcher } from './watcher.ts';
 
 /** How a {@link ContainerCollection} is made; all are optional. */
@@ -45,6 +45,8 @@ const rememberNs = 30e9;
 const sweepMs = 5000;
 /** Milliseconds after which a namespace in which no program was started is nobody's container. */
 const setupMs = 10_000;
+/** Milliseconds until a report that was being written when it was to be read is looked at again. */
+const behindMs = 2;
 /** Milliseconds that the first names are waited for. */
 const readyMs = 2000;
 
@@ -77,10 +79,14 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   readonly #decided = new Set<(spaces: readonly Space[]) => void>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #world: RecordWorld;
+  readonly #clock: BootClock;
   readonly #toldLosses = { events: 0, filters: 0 };
   #version = 0;
   #drainedUntil = 0;
-  #bootAhead = 0;
+  /** When the last sweeps were, in nanoseconds since boot. */
+  readonly #sweeps: number[] = [];
+  /** Something was left when the programs' reports were last read. */
+  #behind = false;
   #kubernetes = false;
   #closed = false;
 
@@ -96,9 +102,16 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     this.#changes = new Changes((any) => this.#tracker.setReferenced(any));
     this.#naming = options.names === undefined || options.names === null ? null : new Naming(options.names);
     this.#processes = new ProcessReader(options.hostRoot ?? '');
-    this.#tracker = this.#watcher();
+    this.#tracker = openWatcher({
+      kernel: this.#kernel,
+      hostRoot: options.hostRoot ?? '',
+      polling: options.polling ?? 'never',
+      onEvent: (event) => this.#take(event),
+      onBatchEnd: () => this.#settle(),
+      notice: (message) => this.#notice(message),
+    });
     this.#world = { host: this.#tracker.host, node: options.node ?? '', timeText };
-    this.#measureClock();
+    this.#clock = new BootClock(this.#kernel.sys);
     this.#tracker.scan();
     this.#tracker.drain();
     this.#scanProcesses();
@@ -128,15 +141,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   }
 
   get netns(): readonly ContainerNetns[] {
-    const groups = new Map<number, { pid: number; containers: Container[] }>();
-    for (const container of this.list) {
-      if (container.hostNetwork || container.netns === 0) continue;
-      const group = groups.get(container.netns) ?? { pid: container.pid, containers: [] };
-      group.containers.push(container);
-      if (group.pid === 0) group.pid = container.pid;
-      groups.set(container.netns, group);
-    }
-    return [...groups].map(([netns, group]) => ({ netns, ...group }));
+    return groupByNetns(this.list);
   }
 
   changes(): AsyncIterable<ContainerChange> {
@@ -186,17 +191,27 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
 
   /**
    * Takes what the programs have told until now, if that is not done: whatever an event of this time says about namespaces has
-   * been told before it.
+   * been told before it. False where not all could be taken: who asked is told by {@link onDecided} when to ask again.
    */
-  sync(bootNs: number = Number.POSITIVE_INFINITY): void {
-    if (bootNs !== 0 && bootNs <= this.#drainedUntil) return;
+  sync(bootNs: number = Number.POSITIVE_INFINITY): boolean {
+    if (bootNs !== 0 && bootNs <= this.#drainedUntil) return true;
     // Read before: what comes while reading may not be seen.
-    const now = performance.now() * 1e6 + this.#bootAhead;
-    this.#tracker.drain();
+    const now = this.#clock.now();
+    if (!this.#tracker.drain()) {
+      this.#catchUp();
+      return false;
+    }
     this.#drainedUntil = now;
+    return true;
   }
 
-  /** Told which namespaces were decided about, at once; returns how to stop it. */
+  /** Whether all is known that happened to a mount or network namespace until then; see {@link sync}. */
+  isCurrent(inode: number, bootNs: number): boolean {
+    const { mntns, netns } = this.#tracker.host;
+    return inode === mntns || inode === netns || this.sync(bootNs);
+  }
+
+  /** Told which namespaces were decided about, at once, or that events may be judged again; returns how to stop it. */
   onDecided(listener: (spaces: readonly Space[]) => void): () => void {
     this.#decided.add(listener);
     return () => void this.#decided.delete(listener);
@@ -398,13 +413,11 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   }
 
   #askName(record: ContainerRecord): void {
-    const naming = this.#naming;
-    if (naming === null) return;
-    if (!naming.hopeful) return;
+    if (this.#naming?.hopeful !== true) return;
     record.naming = true;
-    naming.ask({
+    this.#naming.ask({
       get query() {
-        return { id: record.hasId ? record.id : '', pid: record.pid, cgroupPath: record.cgroupPath, runtimeHint: record.runtime };
+        return record.query;
       },
       get wanted() {
         return record.naming;
@@ -415,6 +428,11 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
         this.#tellDecided(record.spaces);
       },
     });
+  }
+
+  /** Of a container that nobody knew: its runtime may have been hanging, or starting. */
+  #askAgain(record: ContainerRecord): void {
+    void this.#naming?.askOnce(record.query).then((names) => names !== null && record.state !== 'gone' && this.#name(record, names));
   }
 
   #name(record: ContainerRecord, names: NonNullable<ContainerRecord['names']>): void {
@@ -459,6 +477,15 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     return null;
   }
 
+  #catchUp(): void {
+    if (this.#behind) return;
+    this.#behind = true;
+    this.#after(behindMs, () => {
+      this.#behind = false;
+      if (this.sync()) this.#tellDecided([]);
+    });
+  }
+
   #decide(space: Space, verdict: Space['verdict']): void {
     if (space.verdict === verdict) return;
     space.verdict = verdict;
@@ -486,11 +513,18 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
 
   /** Containers whose end nobody reported, and what need not be remembered any longer. */
   #sweep(): void {
-    this.#measureClock();
+    this.#clock.measure();
     this.sync();
     this.#settle();
-    const now = performance.now() * 1e6 + this.#bootAhead;
-    this.#spaces.prune(now - rememberNs);
+    const now = this.#clock.now();
+    // Sweeps are counted, too: a process that was stopped still has the events of that time before it.
+    this.#sweeps.push(now);
+    if (this.#sweeps.length > rememberNs / 1e6 / sweepMs) {
+      const horizon = this.#sweeps.shift() ?? 0;
+      this.#spaces.prune(horizon);
+      this.#tracker.forgetExited(horizon);
+    }
+    for (const record of this.#live.values()) if (record.isToBeAskedFor()) this.#askAgain(record);
     const gone = [...this.#live.values()].filter((record) => this.#isDead(record));
     for (const record of gone) this.#gone(record, now);
   }
@@ -501,20 +535,6 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     // With processes of its own it ends with the first; else with the last.
     if (pid !== 0 && pidns !== this.#tracker.host.pidns) return true;
     return !this.#processes.pids().some((each) => this.#processes.namespace(each, 'mnt') === mntns);
-  }
-
-  /** Programs in the kernel, or looks into /proc where they cannot be loaded or nobody wants them. */
-  #watcher(): Watcher {
-    const take = (event: TaskEvent): void => this.#take(event);
-    const polling = (): Watcher => new ProcWatcher(this.#options.hostRoot ?? '', take);
-    if (this.#options.polling === 'always') return polling();
-    try {
-      return new Tracker(this.#kernel, take, () => this.#settle());
-    } catch (error) {
-      if (this.#options.polling !== 'fallback' || !(error instanceof RawbpfError)) throw error;
-      this.#notice(`containers are looked for in /proc, and those that are gone at once are missed: ${error.message}`);
-      return polling();
-    }
   }
 
   /** In a container the kernel's list of tasks has only its own: the host's are in the /proc that it was given. */
@@ -559,13 +579,6 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     if (!names.present && !this.#closed) this.#notice('no container runtime answers here: containers have ids, and no names');
   }
 
-  /** How far boot time is ahead of performance.now(): a machine that slept makes it more. */
-  #measureClock(): void {
-    const boot = clockGettime(this.#kernel.sys, 'CLOCK_BOOTTIME') - (timeNamespaceOffsets()?.boottime ?? 0n);
-    // Rather too little: that costs a look, and too much would miss something.
-    this.#bootAhead = Number(boot) - performance.now() * 1e6 - 1e5;
-  }
-
   #notice(message: string): void {
     this.#options.onNotice?.(message);
   }
@@ -584,8 +597,4 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     timer.unref();
     this.#timers.add(timer);
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,4 +1,5 @@
 import { mergeNames } from '../runtimes/join.ts';
+import { patiently } from '../runtimes/patience.ts';
 import type { NameQuery, NameSource, RuntimeNames } from './names.ts';
 
 /** Milliseconds between questions about one container that nobody knows yet: a runtime may learn of it after the kernel. */
@@ -7,6 +8,8 @@ const waits = [20, 50, 100, 200, 400, 800];
 const absentRounds = 3;
 /** Questions at a time: a burst of containers would make each answer late. */
 const atOnce = 16;
+/** Milliseconds of running after which events wait no longer, however slow the answers are: what is known then has to do. */
+const patienceMs = 10_000;
 /** Names told before the kernel showed their container. */
 const maxEarly = 2048;
 
@@ -20,18 +23,29 @@ export interface Nameless {
   unnamed(): void;
 }
 
+/** One whose names are being asked for. */
+interface Question {
+  readonly one: Nameless;
+  readonly round: number;
+  /** Ends the wait for an answer. */
+  readonly callOff: () => void;
+}
+
 /** Asks for names, a few containers at a time. Questions are counted, not time: a process that was stopped has missed no answer. */
 export class Naming {
   readonly #source: NameSource;
-  readonly #queue: { readonly one: Nameless; readonly round: number }[] = [];
-  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #patienceMs: number;
+  readonly #queue: Question[] = [];
+  readonly #timers = new Set<() => void>();
   readonly #early = new Map<string, RuntimeNames>();
   #asking = 0;
   #closed = false;
   #present = false;
 
-  constructor(source: NameSource) {
+  /** `patience`: see {@link patienceMs}; for tests. */
+  constructor(source: NameSource, patience: number = patienceMs) {
     this.#source = source;
+    this.#patienceMs = patience;
   }
 
   /** What a runtime said before anybody asked. */
@@ -59,14 +73,21 @@ export class Naming {
   }
 
   ask(one: Nameless): void {
-    this.#queue.push({ one, round: 0 });
+    const callOff = this.#later(this.#patienceMs, () => this.#answer({ one, round: 0, callOff }, this.#told(one.query)));
+    this.#queue.push({ one, round: 0, callOff });
     this.#next();
+  }
+
+  /** One question, for which nothing waits; null where nobody knows the name. */
+  async askOnce(query: NameQuery): Promise<RuntimeNames | null> {
+    const names = this.#closed || !this.#source.present ? null : await this.#source.lookup(query);
+    return names !== null && isWhole(names) && !this.#closed ? names : null;
   }
 
   close(): void {
     this.#closed = true;
     this.#queue.length = 0;
-    for (const timer of this.#timers) clearTimeout(timer);
+    for (const callOff of this.#timers) callOff();
     this.#timers.clear();
   }
 
@@ -76,36 +97,55 @@ export class Naming {
       if (next === undefined) return;
       if (!next.one.wanted) continue;
       this.#asking++;
-      void this.#ask(next.one, next.round).finally(() => {
+      void this.#ask(next).finally(() => {
         this.#asking--;
         this.#next();
       });
     }
   }
 
-  async #ask(one: Nameless, round: number): Promise<void> {
+  async #ask(question: Question): Promise<void> {
+    const { one, round } = question;
     const { query } = one;
     const answer = this.#source.present ? await this.#source.lookup(query) : null;
     // What was said unasked is less, but it is there while a runtime is too busy to answer.
-    const early = query.id === '' ? null : this.early(query.id);
+    const early = this.#told(query);
     const names = answer !== null && early !== null ? mergeNames(answer, early) : (answer ?? early);
     if (this.#closed || !one.wanted) return;
-    // The runtime below knows a process, not what it is called.
-    const isWhole = names !== null && (names.containerName !== '' || names.sandbox);
-    if (isWhole) return one.named(names);
+    if (names !== null && isWhole(names)) return this.#answer(question, names);
     const wait = waits[round];
     // One that does not answer may still tell what it told everybody; one that never was there tells nothing.
-    if (wait === undefined || !this.#wasPresent || (!this.#source.present && round >= absentRounds)) {
-      if (names === null) one.unnamed();
-      else one.named(names);
-      return;
-    }
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      this.#queue.push({ one, round: round + 1 });
+    if (wait === undefined || !this.#wasPresent || (!this.#source.present && round >= absentRounds)) return this.#answer(question, names);
+    this.#later(wait, () => {
+      this.#queue.push({ ...question, round: round + 1 });
       this.#next();
-    }, wait);
-    timer.unref();
-    this.#timers.add(timer);
+    });
   }
+
+  #told({ id }: NameQuery): RuntimeNames | null {
+    return id === '' ? null : this.early(id);
+  }
+
+  #answer({ one, callOff }: Question, names: RuntimeNames | null): void {
+    this.#timers.delete(callOff);
+    callOff();
+    if (this.#closed || !one.wanted) return;
+    if (names === null) one.unnamed();
+    else one.named(names);
+  }
+
+  /** After milliseconds in which this process ran; returns how to call it off. */
+  #later(ms: number, work: () => void): () => void {
+    const callOff = patiently(ms, () => {
+      this.#timers.delete(callOff);
+      work();
+    });
+    this.#timers.add(callOff);
+    return callOff;
+  }
+}
+
+/** The runtime below knows a process, not what it is called. */
+function isWhole({ containerName, sandbox }: RuntimeNames): boolean {
+  return containerName !== '' || sandbox;
 }

@@ -1,5 +1,6 @@
 import type { ContainerFields } from '../../gadget/context.ts';
 import { commonFields } from './fields.ts';
+import type { Container, ContainerNetns } from './container.ts';
 import type { ContainerRecord } from './record.ts';
 
 /** Containers by network namespace, those lately gone too. */
@@ -54,4 +55,17 @@ export class NetnsIndex {
     else this.#byInode.delete(netns);
     this.#fields.delete(netns);
   }
+}
+
+/** Containers by the network namespaces that are theirs, with a process in each where there is one. */
+export function groupByNetns(all: readonly Container[]): readonly ContainerNetns[] {
+  const groups = new Map<number, { pid: number; containers: Container[] }>();
+  for (const container of all) {
+    if (container.hostNetwork || container.netns === 0) continue;
+    const group = groups.get(container.netns) ?? { pid: container.pid, containers: [] };
+    group.containers.push(container);
+    if (group.pid === 0) group.pid = container.pid;
+    groups.set(container.netns, group);
+  }
+  return [...groups].map(([netns, group]) => ({ netns, ...group }));
 }

@@ -88,6 +88,7 @@ export class ContainerPart implements RunPart {
       const mntns = mntnsOf(keys, view, offset);
       const time = bootNsOf(keys, view, offset);
       if (keys.mntns >= 0) {
+        if (!last && !containers.isCurrent(mntns, time)) return 'hold';
         const space = containers.spaceOf(mntns, mntns === 0 ? tidOf(keys, view, offset) : 0, time);
         if (space !== null) return this.#judge(space, last);
         // Of a packet or a process that is ending there is only the network namespace.
@@ -124,6 +125,7 @@ export class ContainerPart implements RunPart {
   }
 
   #judgeNetns(netns: number, time: number, last: boolean): Verdict {
+    if (!last && netns !== 0 && !this.#containers.isCurrent(netns, time)) return 'hold';
     const all = this.#containers.inNetns(netns, time);
     if (all.length === 0) return this.#scope === 'containers' ? 'drop' : 'show';
     let verdict: Verdict = 'drop';

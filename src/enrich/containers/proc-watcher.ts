@@ -48,7 +48,9 @@ export class ProcWatcher implements Watcher {
     for (const root of this.#reader.cgroupRoots) this.#watch(root);
   }
 
-  drain(): void {}
+  drain(): boolean {
+    return true;
+  }
 
   scan(): boolean {
     if (this.#closed) return false;
@@ -93,6 +95,8 @@ export class ProcWatcher implements Watcher {
   exited(): null {
     return null;
   }
+
+  forgetExited(): void {}
 
   count(): number {
     return this.#spaces.size;

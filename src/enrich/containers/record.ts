@@ -2,7 +2,7 @@ import type { ContainerFields } from '../../gadget/context.ts';
 import type { Container, ContainerCgroup, ContainerState, InnerContainer } from './container.ts';
 import { makeFields } from './fields.ts';
 import type { Identity } from './identity.ts';
-import type { RuntimeNames } from './names.ts';
+import type { NameQuery, RuntimeNames } from './names.ts';
 import type { Space } from './spaces.ts';
 import type { HostNamespaces } from './tracker.ts';
 import type { TaskEvent } from './task-event.ts';
@@ -17,6 +17,9 @@ export interface RecordWorld {
 
 /** USER_HZ, which is 100 on every architecture that Node runs on. */
 const nsPerTick = 1e7;
+
+/** Of one minute, at most. */
+const maxSweepsBetween = 12;
 
 let serials = 0;
 
@@ -48,6 +51,9 @@ export class ContainerRecord {
   readonly #fields = new Map<string, ContainerFields>();
   #cgroups: readonly ContainerCgroup[] = [];
   #snapshot: Container | null = null;
+  /** Sweeps until it is asked for again, and how many there were between the last two questions. */
+  #sweepsLeft = 1;
+  #sweepsBetween = 1;
 
   constructor(world: RecordWorld, identity: Identity, event: TaskEvent) {
     this.#world = world;
@@ -68,6 +74,19 @@ export class ContainerRecord {
   /** A pod's sandbox holds namespaces and is nobody's container. */
   get sandbox(): boolean {
     return this.names?.sandbox === true;
+  }
+
+  /** What is asked about it. */
+  get query(): NameQuery {
+    return { id: this.hasId ? this.id : '', pid: this.pid, cgroupPath: this.cgroupPath, runtimeHint: this.runtime };
+  }
+
+  /** Whether it is time to ask for its names once more, at every sweep; less and less often. */
+  isToBeAskedFor(): boolean {
+    if (this.naming || this.sandbox || (this.names?.containerName ?? '') !== '' || --this.#sweepsLeft > 0) return false;
+    this.#sweepsLeft = this.#sweepsBetween;
+    this.#sweepsBetween = Math.min(maxSweepsBetween, 2 * this.#sweepsBetween);
+    return true;
   }
 
   /** Takes over what a later event of its first process says. */

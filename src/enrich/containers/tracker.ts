@@ -76,9 +76,14 @@ export class Tracker implements Watcher {
     else this.#reader.unref();
   }
 
-  /** Takes what is there, now. */
-  drain(): void {
-    if (!this.#closed) this.#reader.drainUnsafe(this.#visitor);
+  drain(): boolean {
+    if (this.#closed) return true;
+    for (;;) {
+      const taken = this.#reader.drainUnsafe(this.#visitor);
+      if (this.#reader.pendingBytes === 0) return true;
+      // Either more came in the meantime, or nothing can be taken: a producer has been interrupted, or this is within its turn.
+      if (taken === 0) return false;
+    }
   }
 
   /** Reports the namespaces of all tasks of this process's pid namespace that were not reported before; false where this kernel cannot. */
@@ -134,6 +139,16 @@ export class Tracker implements Watcher {
     return { unique: view.getBigUint64(0, true), time: Number(view.getBigUint64(8, true)), mntns: view.getUint32(16, true) };
   }
 
+  /** Drops the tasks that ended before a time in nanoseconds since boot; the map would keep them until it is full. */
+  forgetExited(beforeBootNs: number): void {
+    if (this.#closed) return;
+    const map = this.#collection.map('exiting');
+    for (const { keys, values } of map.batch.lookup(1024)) {
+      const old = keys.filter((_, i) => timeOfExit(values[i] ?? new Uint8Array(24)) < beforeBootNs);
+      map.batch.delete(old);
+    }
+  }
+
   /** Entries of the programs' maps, for tests. */
   count(map: 'known' | 'exiting' | 'leaving'): number {
     return [...this.#collection.map(map).keys()].length;
@@ -149,6 +164,11 @@ export class Tracker implements Watcher {
   #number(variable: string): number {
     return Number(this.#collection.variable(variable).get());
   }
+}
+
+/** Of a struct exit_state. */
+function timeOfExit(bytes: Uint8Array): number {
+  return Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(8, true));
 }
 
 function u32(value: number): Uint8Array {

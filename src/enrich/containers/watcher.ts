@@ -5,8 +5,11 @@ import type { ExitedTask, HostNamespaces } from './tracker.ts';
 export interface Watcher {
   readonly host: HostNamespaces;
   readonly losses: { readonly events: number; readonly filters: number };
-  /** Takes what is there, now. */
-  drain(): void;
+  /**
+   * Takes what is there, now. False where something is left: a record that is still being written, and all behind it, or what
+   * comes after the one that is just being told of.
+   */
+  drain(): boolean;
   /** Reports what runs already; false where that cannot be seen. */
   scan(): boolean;
   setReferenced(referenced: boolean): void;
@@ -15,6 +18,8 @@ export interface Watcher {
   removeFilter(slot: number): void;
   forget(mntns: number, unique: bigint, slot?: number): void;
   exited(tid: number): ExitedTask | null;
+  /** Drops what {@link exited} knows of those before a time in nanoseconds since boot. */
+  forgetExited(beforeBootNs: number): void;
   count(map: 'known' | 'exiting' | 'leaving'): number;
   close(): void;
 }

@@ -50,6 +50,35 @@ void t.test('what was said unasked counts while a busy runtime says only the hal
   naming.close();
 });
 
+void t.test('a runtime that is too slow is not waited for longer than that', async (t) => {
+  let answer: (names: RuntimeNames | null) => void = () => {};
+  const slow = { ...sourceOf([]), lookup: () => new Promise<RuntimeNames | null>((resolve) => (answer = resolve)) };
+  const alive = setInterval(() => {}, 1000);
+  const naming = new Naming(slow, 40);
+  t.equal(await ask(naming), null, 'nothing is known');
+  naming.remember('c1', named({ containerName: 'web' }));
+  t.equal((await ask(naming))?.containerName, 'web', 'what it said unasked has to do');
+  // An answer that comes late finds nobody who wants it.
+  let told = 0;
+  const one = { query, wanted: true, named: () => void told++, unnamed: () => void told++ };
+  naming.ask(one);
+  while (told === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  one.wanted = false;
+  answer(named({ containerName: 'late' }));
+  await new Promise((resolve) => setImmediate(resolve));
+  t.equal(told, 1);
+  clearInterval(alive);
+  naming.close();
+});
+
+void t.test('a question for which nothing waits', async (t) => {
+  const naming = new Naming(sourceOf([named({ containerPid: 5 }), named({ containerName: 'web' })]));
+  t.equal(await naming.askOnce(query), null, 'a process without a name is nothing new');
+  t.equal((await naming.askOnce(query))?.containerName, 'web');
+  naming.close();
+  t.equal(await naming.askOnce(query), null);
+});
+
 void t.test('where nothing ever was there, nothing is waited for', async (t) => {
   const source = sourceOf([null], false);
   const naming = new Naming(source);

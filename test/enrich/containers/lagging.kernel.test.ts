@@ -1,0 +1,61 @@
+// A busy machine: rawbpf is late, runtimes are slow. Events are then later, and as right as ever.
+import t from 'tap';
+import { FakeRuntime, idOf, runContainer, runContainerSync, startContainer, tag, TestCgroups, traceExec, until } from './fixture.ts';
+
+t.setTimeout(110_000);
+const cgroups = new TestCgroups();
+t.teardown(() => cgroups.close());
+
+const inDocker = (word: string): string => cgroups.make(`docker/${idOf(word)}`);
+
+void t.test('what is asked for while reports are being read is not taken for all there is', async (t) => {
+  const traced = await traceExec();
+  const { containers } = traced;
+  const answers: boolean[] = [];
+  const off = containers.onDecided((spaces) => {
+    if (spaces.length > 0) answers.push(containers.sync());
+  });
+  const words = ['lag-a', 'lag-b', 'lag-c', 'lag-d'].map((word) => `${tag}-${word}`);
+  // Nothing is read while this process waits: all reports come in one turn, and the first is told before the last is read.
+  for (const word of words) runContainerSync({ cgroup: inDocker(word), command: ['/bin/true', tag, word] });
+  t.ok(containers.sync(), 'outside of it all is read');
+  off();
+  t.ok(answers.length >= words.length && answers[0] === false, 'within the reading of a report there is more to come');
+  const execs = (await traced.stop(tag)).filter(({ args }) => args[0] === '/bin/true');
+  t.same(
+    execs.map(({ args, runtime }) => [args[2], runtime.containerId]),
+    words.map((word) => [word, idOf(word)]),
+  );
+  t.end();
+});
+
+void t.test('events that wait when it is stopped come out, each once, with their ids', async (t) => {
+  const slow = new FakeRuntime(60_000);
+  const traced = await traceExec({ names: slow });
+  const words = ['slow-a', 'slow-b', 'slow-c'].map((word) => `${tag}-${word}`);
+  for (const word of words) await runContainer({ cgroup: inDocker(word), command: ['/bin/true', tag, word] });
+  const execs = (await traced.stop(tag)).filter(({ args }) => args[0] === '/bin/true');
+  t.same(
+    execs.map(({ args, runtime }) => [args[2], runtime.containerId, runtime.containerName]),
+    words.map((word) => [word, idOf(word), '']),
+  );
+  t.equal(traced.result()?.counters.delivered, traced.execs.length);
+  t.end();
+});
+
+void t.test('a runtime that was absent names what goes on running once it is there', async (t) => {
+  const runtime = new FakeRuntime();
+  runtime.present = false;
+  const traced = await traceExec({ names: runtime });
+  const word = `${tag}-late`;
+  const child = startContainer({ cgroup: inDocker(word), command: ['sh', '-c', 'echo ready; read x'] });
+  await new Promise((resolve) => child.stdout?.once('data', resolve));
+  const name = (): string | undefined => traced.containers.list.find(({ id }) => id === idOf(word))?.fields.runtime.containerName;
+  t.ok(await until(() => name() === ''), 'there, without a name');
+  runtime.add(idOf(word), { containerName: 'late' });
+  runtime.present = true;
+  t.ok(await until(() => name() === 'late', 60_000), 'named by a later question');
+  child.stdin?.end();
+  await traced.stop(tag);
+  t.end();
+});

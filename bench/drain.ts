@@ -13,7 +13,8 @@ import { Peer, type Drained, type PeerName, type PeerPrograms } from './peer.ts'
 
 const sys = defaultSys();
 const ringSize = 16 * 1024 * 1024;
-const perfPages = 1024;
+// Of each CPU. Filling is slow: the kernel tells of each record.
+const perfPages = 256;
 /** Rounds before those that count: the JIT works in the background, on a busy machine for a while. */
 const warmUp = 25;
 

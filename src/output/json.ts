@@ -45,12 +45,17 @@ export interface JsonOptions {
  */
 export class JsonWriter {
   readonly #steps: Steps;
-  readonly #line: Put;
+  #line: Put;
+  /** Lines until code is generated for them. */
+  #untilCompiled = 256;
 
   constructor(source: DataSource, options: JsonOptions = {}) {
     this.#steps = compile(fieldTree(options.fields ?? source.fields), options.end ?? '\n');
     const steps = this.#steps;
-    this.#line = compileLine(steps, trueBytes, falseBytes) ?? ((out, record, at) => run(steps, out, record, at));
+    this.#line = (out, record, at) => {
+      if (--this.#untilCompiled === 0) this.#line = compileLine(steps, trueBytes, falseBytes) ?? this.#line;
+      run(steps, out, record, at);
+    };
   }
 
   write(out: ByteWriter, record: EventRecord): void {

@@ -213,3 +213,46 @@ void t.test('indented JSON keeps every digit and every string', (t) => {
   );
   t.end();
 });
+
+void t.test('lines written by generated code are those of the loop, for every kind of number', (t) => {
+  const builder = new BtfBuilder();
+  const kinds = [1, 2, 4, 8].flatMap((size) => [
+    { name: `u${size}`, size, encoding: 0 },
+    { name: `s${size}`, size, encoding: 1 },
+  ]);
+  let size = 0;
+  const members = kinds.map(({ name, size: bytes, encoding }) => {
+    const typeId = builder.add({ kind: 'INT', name: `t${name}`, size: bytes, encoding, bitOffset: 0, bits: bytes * 8 });
+    const member = { name, typeId, bitOffset: size * 8, bitSize: 0 };
+    size += 8;
+    return member;
+  });
+  const typeId = builder.add({ kind: 'STRUCT', name: 'numbers', size, members });
+  const source = buildDataSource({ name: 'n', kind: 'tracer', btf: Btf.parse(builder.encode()), typeId, context: fixedContext });
+  const values: bigint[] = [];
+  for (let power = 0n; power < 20n; power++) values.push(10n ** power, 10n ** power - 1n, -(10n ** power));
+  for (let bit = 0n; bit < 64n; bit++) values.push(2n ** bit, 2n ** bit - 1n, -(2n ** bit));
+  for (let i = 1n; i < 1000n; i++)
+    values.push(BigInt.asUintN(64, i * 0x9e3779b97f4a7c15n) >> (i % 64n), 26_345_678_901_234n + i * 99_999_999n);
+  const view = new DataView(new ArrayBuffer(size));
+  const record = source.makeRecord();
+  const out = new ByteWriter();
+  const writer = new JsonWriter(source);
+  const wrong: string[] = [];
+  // The first lines are the loop's.
+  for (const value of [...values, ...values]) {
+    for (let at = 0; at < size; at += 8) view.setBigUint64(at, BigInt.asUintN(64, value), true);
+    writer.write(out, record.point(view, 0, size));
+    const line = out.take().toString();
+    const wanted = kinds
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+      .map(
+        ({ name, size: bytes, encoding }) =>
+          `"${name}":${encoding === 1 ? BigInt.asIntN(bytes * 8, value) : BigInt.asUintN(bytes * 8, value)}`,
+      );
+    if (line !== `{${wanted.join(',')}}\n`) wrong.push(`${value}: ${line}`);
+  }
+  t.ok(values.length > 1000, 'code is generated after some hundreds of lines');
+  t.same(wrong.slice(0, 5), []);
+  t.end();
+});

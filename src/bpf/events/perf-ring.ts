@@ -153,53 +153,69 @@ export class PerfRing {
     if (bytes > 0) this.#publish(bytes);
   }
 
-  /** Finds records before `end`: as many as fit a block, an eighth of the buffer or 16 KiB; one that lies over the buffer's end comes alone. */
+  /** Finds records before `end`: as many as fit a block, an eighth of the buffer or 16 KiB; one that is not as most are comes alone. */
   #scan(block: RecordBlock, end: number, maxRecords: number): void {
     const words = this.#words;
-    const start = this.#start;
-    const mask = this.#size - 1;
     const raw = this.#rawOffset;
-    const exact = this.#recordSize;
-    const most = this.#publishEvery;
     const { offsets, lengths } = block;
-    const first = this.#low;
-    let low = first;
-    let count = 0;
+    const low = this.#low;
+    const at = low & (this.#size - 1);
+    // Up to where the data ends every record lies in one piece.
+    const available = Math.min((end - low) >>> 0, this.#size - at);
+    const most = Math.min(available, this.#publishEvery);
+    const first = this.#start + at;
     this.#joinedView = null;
-    while (low !== end && count < maxRecords && ((low - first) | 0) < most) {
-      const at = low & mask;
-      const word = (start + at) >>> 2;
+    let used = 0;
+    let count = 0;
+    // As the record before: most are alike, and a step that need not wait for its header lets the processor read ahead.
+    let step = 8;
+    while (used < most && count < maxRecords) {
+      const place = first + used;
+      const word = place >>> 2;
       const size = (words[word + 1] as number) >>> 16;
-      if (size < 8 || size > (end - low) >>> 0) {
-        // What stands before it is handed over first.
-        if (low !== first) break;
-        this.#corrupt(at, size, (end - low) >>> 0);
-      }
-      if (words[word] === PERF_RECORD.PERF_RECORD_SAMPLE) {
-        let length = words[(start + ((at + raw) & mask)) >>> 2] as number;
-        if (length >>> 0 > size - raw - 4) {
-          if (low !== first) break;
-          this.#corrupt(at, size, length >>> 0);
-        }
-        // The kernel pads raw data so that it ends on 8 bytes (perf_prepare_sample); the length it tells includes the padding.
-        if (length > exact && length - exact < 8) length = exact || length;
-        const dataAt = (at + raw + 4) & mask;
-        if (dataAt + length <= this.#size) offsets[count] = start + dataAt;
-        else {
-          if (count > 0) break;
-          this.#joinedView = this.#joined(dataAt, length);
-          offsets[count] = 0;
-        }
-        lengths[count++] = length;
-      } else {
-        if (count > 0) break;
-        this.#other(words[word] as number, at);
-      }
-      low = (low + size) | 0;
-      if (this.#joinedView !== null) break;
+      if (size !== step) step = size;
+      const length = words[word + (raw >>> 2)] as number;
+      if (words[word] !== PERF_RECORD.PERF_RECORD_SAMPLE || length >>> 0 > step - raw - 4 || step > available - used) break;
+      offsets[count] = place + raw + 4;
+      lengths[count++] = length;
+      used += step;
     }
     block.count = count;
-    this.#next = low;
+    this.#next = (low + used) | 0;
+    if (count > 0) this.#trim(lengths, count);
+    else if (low !== end && maxRecords > 0) this.#scanOne(block, at, (end - low) >>> 0);
+  }
+
+  /** The kernel pads raw data so that it ends on 8 bytes (perf_prepare_sample); the length it tells includes the padding. */
+  #trim(lengths: Int32Array, count: number): void {
+    const exact = this.#recordSize;
+    if (exact === 0) return;
+    for (let i = 0; i < count; i++) {
+      const length = lengths[i] as number;
+      if (length > exact && length - exact < 8) lengths[i] = exact;
+    }
+  }
+
+  /** Takes one record that lies over the end, or is no sample, or is malformed. */
+  #scanOne(block: RecordBlock, at: number, available: number): void {
+    const words = this.#words;
+    const raw = this.#rawOffset;
+    const mask = this.#size - 1;
+    const word = (this.#start + at) >>> 2;
+    const size = (words[word + 1] as number) >>> 16;
+    if (size < 8 || size > available) this.#corrupt(at, size, available);
+    if (words[word] === PERF_RECORD.PERF_RECORD_SAMPLE) {
+      const length = words[(this.#start + ((at + raw) & mask)) >>> 2] as number;
+      if (length >>> 0 > size - raw - 4) this.#corrupt(at, size, length >>> 0);
+      const dataAt = (at + raw + 4) & mask;
+      const inOnePiece = dataAt + length <= this.#size;
+      if (!inOnePiece) this.#joinedView = this.#joined(dataAt, length);
+      block.offsets[0] = inOnePiece ? this.#start + dataAt : 0;
+      block.lengths[0] = length;
+      block.count = 1;
+      this.#trim(block.lengths, 1);
+    } else this.#other(words[word] as number, at);
+    this.#next = (this.#low + size) | 0;
   }
 
   /** The time of the next sample, in nanoseconds (rounded past 2^53), after counting what stands before it; null where there is none. */

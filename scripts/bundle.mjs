@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -31,6 +32,23 @@ const urls = {
   },
 };
 
+/** Modules of Node that are in memory in any case, or used at every start. */
+const early = new Set(['fs', 'path', 'url', 'module', 'buffer', 'process', 'events', 'vm', 'os']);
+
+/** Other modules of Node are loaded when something of them is used: http2 alone takes 8 ms and 2 MB. */
+const lateBuiltins = {
+  name: 'late-builtins',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:/, namespace: 'file' }, ({ path: name }) =>
+      early.has(name.slice('node:'.length)) ? null : { path: name, namespace: 'late' },
+    );
+    onLoad({ filter: /.*/, namespace: 'late' }, ({ path: name }) => {
+      const names = Object.keys(createRequire(import.meta.url)(name));
+      return { contents: `lateBuiltin(exports, require, ${JSON.stringify(name)}, ${JSON.stringify(names.join(' '))});` };
+    });
+  },
+};
+
 const common = {
   bundle: true,
   platform: 'node',
@@ -45,7 +63,8 @@ const common = {
   supported: { 'dynamic-import': false },
   write: false,
   logLevel: 'warning',
-  plugins: [urls],
+  plugins: [urls, lateBuiltins],
+  inject: [path.join(root, 'scripts', 'bundled.mjs')],
 };
 
 const main = await build({
@@ -53,7 +72,6 @@ const main = await build({
   entryPoints: [path.join(modules, 'cli', 'main.js')],
   // koffi is found at run time, beside us.
   external: ['koffi'],
-  inject: [path.join(root, 'scripts', 'bundled-url.mjs')],
   banner: { js: `(function (exports, require, module, __filename, __dirname) {\n/*!\n${notice.replaceAll('*/', '* /')}*/` },
   footer: { js: '})' },
 });

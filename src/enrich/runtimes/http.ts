@@ -17,7 +17,8 @@ const maxLine = 1024 * 1024;
 /** HTTP over a unix socket: JSON answers, and streams of JSON lines. Errors are {@link RuntimeApiError}s. */
 export class UnixHttp {
   readonly socket: string;
-  readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 8, timeout: 30_000 });
+  /** Made for the first question: most sockets are looked for, and not there. */
+  #agent: http.Agent | null = null;
 
   constructor(socket: string) {
     this.socket = socket;
@@ -63,7 +64,7 @@ export class UnixHttp {
   }
 
   close(): void {
-    this.#agent.destroy();
+    this.#agent?.destroy();
   }
 
   #collect(path: string, timeoutMs: number, maxBytes: number): Promise<string> {
@@ -77,6 +78,7 @@ export class UnixHttp {
         reject(new RuntimeApiError(`GET ${path} of ${this.socket} failed`, why, more));
       };
       const callOff = patiently(timeoutMs, () => fail(`no whole answer in ${timeoutMs} ms`, { timedOut: true }));
+      this.#agent ??= new http.Agent({ keepAlive: true, maxSockets: 8, timeout: 30_000 });
       const request = http.get({ socketPath: this.socket, path, agent: this.#agent });
       request.on('error', (error) => fail(error.message, { cause: error }));
       request.on('response', (response) => {

@@ -1,0 +1,84 @@
+// Inspektor Gadget's own gadgets, unmodified, compiled against include/ by scripts/inspektor-gadget.mjs, which see. Each is run,
+// something is made happen, and the fields as the program in the kernel wrote them are compared with what others say of it.
+//
+//   RAWBPF_PEER_GADGETS=FOLDER npm run test:soak -- inspektor-gadget
+//
+// A gadget that cannot be attached on this kernel is told, not failed; ONLY=a,b runs those alone.
+import { rmSync } from 'node:fs';
+import path from 'node:path';
+import t from 'tap';
+import { slowness } from '../support/patience.ts';
+import { folder, scratch } from '../support/peer-gadgets/case.ts';
+import { kprobeCases } from '../support/peer-gadgets/kprobes.ts';
+import { stopListening, tracepointCases } from '../support/peer-gadgets/tracepoints.ts';
+import { RunningGadget, type JsonEvent } from '../support/run-gadget.ts';
+
+const only = process.env['ONLY']?.split(',') ?? null;
+t.teardown(() => scratch === '' || rmSync(scratch, { recursive: true }));
+t.setTimeout(3_000_000 * slowness);
+
+/** Attached only: nothing here makes anything of theirs happen. */
+const others = [
+  'gpu_top',
+  'gpu_top_per_pid',
+  'top_cuda_memory',
+  'profile_cuda',
+  'traceloop',
+  'top_blockio',
+  'trace_oomkill',
+  'trace_tcpretrans',
+  'trace_lsm',
+  'trace_fsslower',
+  'trace_gpu_starvation',
+];
+
+async function start(gadget: string, args: readonly string[]): Promise<RunningGadget | string> {
+  try {
+    return await RunningGadget.start(path.join(folder, gadget), ['--no-containers', ...args]);
+  } catch (error) {
+    const lines = String(error)
+      .split('\n')
+      .filter((line) => line.includes('rawbpf: '));
+    return lines.at(-1)?.slice(0, 300) ?? String(error);
+  }
+}
+
+const counted = { attached: [] as string[], compared: [] as string[] };
+
+for (const { gadget, args = [], work, check } of folder === '' ? [] : [...tracepointCases, ...kprobeCases]) {
+  if (only !== null && !only.includes(gadget)) continue;
+  void t.test(gadget, async (t) => {
+    // What is snapped has to be there before.
+    const before = gadget.startsWith('snapshot_') ? await work() : null;
+    const running = await start(gadget, args);
+    if (typeof running === 'string') {
+      t.comment(`not attached: ${running}`);
+      return;
+    }
+    counted.attached.push(gadget);
+    const ended = before ?? (await work());
+    const output = await running.stop();
+    stopListening();
+    const lines = ended.text.trim().split('\n');
+    const said = new Map(lines.map((line) => [line.split(' ')[0] ?? '', line.split(' ').slice(1)]));
+    check(t, output.events.flat() as readonly JsonEvent[], { ...ended, said }, output);
+    if (t.passing()) counted.compared.push(gadget);
+    else t.comment(`${output.stderr.slice(-600)} ${JSON.stringify(output.events.flat().slice(-2)).slice(0, 3000)}`);
+  });
+}
+
+for (const gadget of folder === '' ? [] : others) {
+  if (only !== null && !only.includes(gadget)) continue;
+  void t.test(gadget, async (t) => {
+    const running = await start(gadget, []);
+    if (typeof running === 'string') return t.comment(`not attached: ${running}`);
+    counted.attached.push(gadget);
+    t.equal((await running.stop()).code, 0, 'attached and let go');
+  });
+}
+
+void t.test('counted', { skip: folder === '' ? 'RAWBPF_PEER_GADGETS names no folder' : false }, (t) => {
+  t.comment(`${counted.attached.length} attached; ${counted.compared.length} compared: ${counted.compared.join(' ')}`);
+  t.ok(counted.attached.length > 0);
+  t.end();
+});

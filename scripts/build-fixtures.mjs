@@ -45,7 +45,7 @@ const table = [
   { output: 'fixtures/core/kernel-old.o', source: 'fixtures/core/kernel.c', target: 'bpf', flags: [] },
   { output: 'fixtures/core/kernel-new.o', source: 'fixtures/core/kernel.c', target: 'bpf', flags: ['-DNEW'] },
   // One program for each section name.
-  ...['probes', 'tracing', 'cgroup', 'net', 'struct_ops', 'dummy_ops'].map((name) => ({
+  ...['probes', 'tracing', 'cgroup', 'net', 'struct_ops', 'dummy_ops', 'reno'].map((name) => ({
     output: `fixtures/attach/${name}.bpf.o`,
     source: `fixtures/src/attach/${name}.bpf.c`,
     target: 'bpf',

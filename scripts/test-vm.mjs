@@ -82,7 +82,19 @@ function runVm(kernel, what, rigFlags) {
     what.join(','),
     values.only,
   ];
-  const args = ['scripts/vm/run.mjs', '--kernel', version, ...archFlags, '--timeout', values.timeout, ...rigFlags, '--', ...guest];
+  const args = [
+    'scripts/vm/run.mjs',
+    '--kernel',
+    version,
+    ...archFlags,
+    '--mem',
+    '3072',
+    '--timeout',
+    values.timeout,
+    ...rigFlags,
+    '--',
+    ...guest,
+  ];
   console.log(`# ${kernel}: ${what.join(', ')}${rigFlags.length > 0 ? ` (${rigFlags.join(' ')})` : ''}`);
   return new Promise((resolve) => {
     const started = Date.now();

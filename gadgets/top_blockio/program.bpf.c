@@ -97,10 +97,26 @@ static __always_inline int asked(struct request *rq)
 	return 0;
 }
 
+// Where only its first bio was seen when it was asked for: from now on it is known by itself.
+static __always_inline struct started *asked_by_bio(struct request *rq)
+{
+	struct request *bio = (void *)BPF_CORE_READ(rq, bio);
+	struct started *started = bpf_map_lookup_elem(&requests, &bio);
+
+	if (!started)
+		return 0;
+	if (bpf_map_update_elem(&requests, &rq, started, BPF_ANY))
+		count_lost();
+	bpf_map_delete_elem(&requests, &bio);
+	return bpf_map_lookup_elem(&requests, &rq);
+}
+
 static __always_inline int issued(struct request *rq)
 {
 	struct started *started = bpf_map_lookup_elem(&requests, &rq);
 
+	if (!started)
+		started = asked_by_bio(rq);
 	if (!started)
 		return 0;
 	// A request that the driver had no room for comes again: its time runs from the last try.
@@ -176,7 +192,20 @@ int BPF_KPROBE(blockio_account_old, struct request *rq)
 // Linux 5.11 took the queue out of the tracepoint's arguments. Empty structs: only their names are compared.
 struct request___any {};
 struct request_queue___any {};
+struct bio___any {};
 typedef void (*btf_trace_block_rq_issue___queue)(void *, struct request_queue___any *, struct request___any *);
+
+typedef void (*btf_trace_block_getrq___queue)(void *, struct request_queue___any *, struct bio___any *, int);
+
+// Where the compiler left no such function (Debian's 6.1): a request is made for this bio, its first. One that is put before it
+// later hides it, and the request is not counted.
+SEC("?raw_tp/block_getrq")
+int blockio_getrq(struct bpf_raw_tracepoint_args *ctx)
+{
+	if (bpf_core_type_matches(btf_trace_block_getrq___queue))
+		return asked((void *)ctx->args[1]);
+	return asked((void *)ctx->args[0]);
+}
 
 SEC("raw_tp/block_rq_issue")
 int blockio_issue(struct bpf_raw_tracepoint_args *ctx)

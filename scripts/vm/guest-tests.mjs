@@ -25,6 +25,7 @@ const notHere = new Map([
   ['kubernetes', 'needs a cluster'],
   ['dump/vmlinux', 'compiles dumps of a whole kernel: too slow under emulation'],
   ['dump/random', 'compiles, which no kernel changes'],
+  ['btf/vmlinux', 'compares every type of the kernel with bpftool: too slow under emulation'],
   ['oracle/libbpf', 'compares files, which no kernel changes'],
 ]);
 const testLimitMs = 600_000;

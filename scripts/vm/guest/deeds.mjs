@@ -7,7 +7,12 @@ const PORT = 4343;
 const NAME = 'rawbpf-deed';
 const FILE = `/tmp/${NAME}`;
 
-const perl = (code) => spawnSync('/usr/bin/perl', ['-e', `$0 = "${NAME}"; ${code}`]);
+/** Runs a program to its end, whatever that is; what cannot be started is an error. */
+function run(program, args) {
+  const { error } = spawnSync(program, args);
+  if (error !== undefined) throw error;
+}
+const perl = (code) => run('/usr/bin/perl', ['-e', `$0 = "${NAME}"; ${code}`]);
 const has = (text) => (json) => json.includes(text);
 const datagram = (port, bytes, to = '127.0.0.1') =>
   perl(`use Socket; socket(S, AF_INET, SOCK_DGRAM, 0); send(S, "${bytes}", 0, pack_sockaddr_in(${port}, inet_aton("${to}")))`);
@@ -67,7 +72,7 @@ function loopDevice() {
   disk = execFileSync('losetup', ['--find', '--show', file], { encoding: 'utf8' }).trim();
   return disk;
 }
-const writeBlocks = () => spawnSync('dd', ['if=/dev/zero', `of=${loopDevice()}`, 'bs=4096', 'count=16', 'oflag=direct', 'conv=notrunc']);
+const writeBlocks = () => run('dd', ['if=/dev/zero', `of=${loopDevice()}`, 'bs=4096', 'count=16', 'oflag=direct', 'conv=notrunc']);
 
 /** Starts a program that takes more memory than its control group may have. */
 function runOutOfMemory() {
@@ -77,7 +82,7 @@ function runOutOfMemory() {
   writeFileSync(`${group}/memory.max`, String(16 << 20));
   spawnSync('/bin/sh', [
     '-c',
-    `echo $$ > ${group}/cgroup.procs; exec /usr/bin/perl -e '$0 = "${NAME}"; my $x = "x" x (64 << 20); sleep 1'`,
+    `echo $$ > ${group}/cgroup.procs; exec /usr/bin/perl -e '$0 = "${NAME}"; my $n = 64 << 20; my $x = "x" x $n; sleep 1'`,
   ]);
   for (let i = 0; i < 50; i++) {
     try {
@@ -144,30 +149,30 @@ export const deeds = {
   },
   trace_capabilities: { act: () => perl('chroot("/")'), seen: (json) => json.includes(NAME) && json.includes('CHROOT') },
   trace_dns: { act: () => datagram(53, question), seen: has(`${NAME}.test`) },
-  trace_exec: { act: () => spawnSync('/bin/true', [NAME]), seen: has(NAME), exact: true },
+  trace_exec: { act: () => run('/bin/true', [NAME]), seen: has(NAME), exact: true },
   trace_lsm: { act: () => perl(`open(F, ">", "${FILE}")`), seen: has(NAME), params: { 'trace-file_open': true } },
   trace_malloc: { act: () => perl('my $x = "x" x 100000'), seen: has('perl') },
   trace_mount: {
-    act: () => spawnSync('/bin/umount', [`/nowhere/${NAME}`]),
+    act: () => run('/bin/umount', [`/nowhere/${NAME}`]),
     seen: (json, row) => row.op === 'UMOUNT' && json.includes(NAME),
     exact: true,
   },
   trace_oomkill: { act: runOutOfMemory, seen: has(NAME), exact: true },
-  trace_open: { act: () => spawnSync('/bin/cat', [FILE]), seen: (json) => json.includes(FILE) && json.includes('"cat"'), exact: true },
+  trace_open: { act: () => run('/bin/cat', [FILE]), seen: (json) => json.includes(FILE) && json.includes('"cat"'), exact: true },
   trace_signal: {
-    act: () => spawnSync('/bin/sh', ['-c', 'kill -s USR2 $$']),
+    act: () => run('/bin/sh', ['-c', 'kill -s USR2 $$']),
     seen: (json, row) => row.sig === 'SIGUSR2' && row.tpid === row.proc.pid,
     exact: true,
   },
   trace_sni: { act: () => transfer(443, clientHello()), seen: has(`${NAME}.test`) },
   trace_ssl: { none: 'its own test makes TLS connections' },
   trace_tcp: {
-    act: () => spawnSync('/bin/bash', ['-c', 'exec 3<>/dev/tcp/127.0.0.1/7']),
+    act: () => run('/bin/bash', ['-c', 'exec 3<>/dev/tcp/127.0.0.1/7']),
     seen: (json, row) => row.error === 'ECONNREFUSED' && row.dst.port === 7,
     exact: true,
   },
   trace_tcpdrop: {
-    act: () => spawnSync('/bin/bash', ['-c', 'exec 3<>/dev/tcp/127.0.0.1/7']),
+    act: () => run('/bin/bash', ['-c', 'exec 3<>/dev/tcp/127.0.0.1/7']),
     seen: (json) => /"port":7\b/.test(json),
   },
   trace_tcpretrans: { none: 'its own test has packets lost' },

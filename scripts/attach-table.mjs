@@ -86,8 +86,8 @@ const general = (why) =>
     .replace(/prog_fd \d+/g, 'prog_fd');
 
 const sections = [...new Set(results.flatMap(({ rows }) => [...rows.keys()]))];
-const title = ({ release, file }) =>
-  file === 'host.json' ? `${release.replace(/^(\d+\.\d+).*/, '$1')} minimal` : release.replace(/^(\d+\.\d+).*/, '$1');
+const title = ({ release, file, arch }) =>
+  `${release.replace(/^(\d+\.\d+).*/, '$1')}${file === 'host.json' ? ' minimal' : ''}${arch === 'x64' ? '' : ` ${arch}`}`;
 const body = sections.map((section) => {
   const columns = results.flatMap(({ rows }) => {
     const row = rows.get(section);

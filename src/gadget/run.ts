@@ -3,11 +3,12 @@ import type { Collection } from '../bpf/collection/collection.ts';
 import type { EventSource } from '../bpf/events/event-source.ts';
 import type { UnsafeVisitor } from '../bpf/events/record-block.ts';
 import type { BpfMap } from '../bpf/map/map.ts';
-import { namedMap } from '../bpf/collection/options.ts';
+import { namedMap, type LoadOptions } from '../bpf/collection/options.ts';
 import { countLosses } from '../bpf/object/count-losses.ts';
 import type { ObjectSpec } from '../bpf/object/spec.ts';
 import { BPF_MAP_TYPE } from '../bpf/uapi/index.ts';
 import { Kernel } from '../bpf/kernel/kernel.ts';
+import { VerifierError } from '../bpf/verifier/error.ts';
 import { UsageError } from '../error.ts';
 import { isAlternative } from './alternatives.ts';
 import { attachPrograms } from './attach.ts';
@@ -221,7 +222,7 @@ export class GadgetRun {
     for (const { attaches } of loads) for (const name of attaches ?? []) this.#ofParts.add(name);
     const valueSizes = Object.assign({}, ...loads.map((load) => load.valueSizes ?? {})) as Readonly<Record<string, number>>;
     const maps = Object.assign({}, ...loads.map((load) => load.maps ?? {})) as Readonly<Record<string, BpfMap>>;
-    this.#collection = loadCollection(this.#kernel, this.#counting(specToLoad(gadget, this.#kernel, valueSizes, maps)), {
+    this.#collection = this.#loadCounting(specToLoad(gadget, this.#kernel, valueSizes, maps), {
       mapSizes: Object.assign(this.#bufferSizes(), ...loads.map((load) => load.mapSizes ?? {})) as Record<string, number>,
       replaceMaps: maps,
       variables: Object.assign(selfVariables(gadget), ...loads.map((load) => load.variables ?? {})) as Readonly<Record<string, unknown>>,
@@ -235,6 +236,20 @@ export class GadgetRun {
     gadget.userStacks.bind(this.#collection.maps.get(userStackMap) ?? null, this.#collection.maps.get(buildIdMap) ?? null);
     // Types, symbols and configuration are only needed for loading: a few MB that a long run can do without.
     if (this.#options.kernel === undefined) this.#kernel.dropCaches();
+  }
+
+  /** Loads the object made to count; as it is, with a notice, where this kernel's verifier refuses that. */
+  #loadCounting(spec: ObjectSpec, options: LoadOptions): Collection {
+    const counting = this.#counting(spec);
+    try {
+      return loadCollection(this.#kernel, counting, options);
+    } catch (error) {
+      if (counting === spec || !(error instanceof VerifierError)) throw error;
+      // Before about Linux 6.6 the verifier takes a record that a subprogram found to be there for one that may not be.
+      const plain = loadCollection(this.#kernel, spec, options);
+      this.#notice(`lost events are not counted: this kernel refuses the programs made to count them (${error.message})`);
+      return plain;
+    }
   }
 
   /** The object, made to count lost events where that is asked for and it does not count them itself. */

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { release } from 'node:os';
 import t from 'tap';
 import { loadCollection } from '../../../src/bpf/collection/load.ts';
 import type { Collection } from '../../../src/bpf/collection/collection.ts';
@@ -24,7 +25,17 @@ function send(collection: Collection, program: string, count: number): number {
 void t.test('an object made to count: attempts = received + lost', (test) => {
   const kernel = new Kernel();
   const spec = countLosses(openObject(file, { name: 'losses' }));
-  const collection = loadCollection(kernel, spec);
+  let collection: Collection;
+  try {
+    collection = loadCollection(kernel, spec);
+  } catch (error) {
+    // That a record which a subprogram found to be there is there was forgotten at its end: the gadget then runs without counting.
+    const [major = 0, minor = 0] = release().split('.').map(Number);
+    if (major * 100 + minor >= 612) throw error;
+    test.match(error, { code: 'E_VERIFIER', message: /Unreleased reference/ }, 'only old verifiers refuse it, and for this reason');
+    test.end();
+    return;
+  }
   const events = collection.map('events');
   const ring = new RingbufReader(kernel.sys, events.fd, events.maxEntries);
   let before = 0;

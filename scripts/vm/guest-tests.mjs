@@ -30,7 +30,13 @@ const notHere = new Map([
 ]);
 const testLimitMs = 600_000;
 /** An emulated processor translates code as it comes: V8's compilers make more of it than they save in such short runs. */
-const env = { ...process.env, NODE_OPTIONS: '--jitless', RAWBPF_TEST_SLOWNESS: '20', RAWBPF_TEST_COMPILED: path.resolve('build/compiled') };
+const env = {
+  ...process.env,
+  NODE_OPTIONS: '--jitless',
+  RAWBPF_TEST_SLOWNESS: '20',
+  TMPDIR: '/dev/shm',
+  RAWBPF_TEST_COMPILED: path.resolve('build/compiled'),
+};
 
 const indent = (text) =>
   text
@@ -127,11 +133,14 @@ function testFiles(folder) {
 }
 
 /** Tests that turn something of the whole machine, or measure what others would disturb: when no other runs. */
-const alone = ['events/cpu-hotplug', 'collection/leak', 'events/ringbuf-reader', 'events/ringbuf-busy', 'gadgets/profile_cpu'];
+const alone = ['events/cpu-hotplug', 'collection/leak', 'events/ringbuf-reader', 'events/ringbuf-busy'];
 
 /** Runs the kernel tests, each in a process of its own, as many at a time as there are processors. */
 async function tests() {
-  const files = testFiles('build/test').filter((one) => parts.some((part) => one.includes(part)));
+  // In the order of the parts: a run that is cut short has done the first.
+  const files = testFiles('build/test')
+    .filter((one) => parts.some((part) => one.includes(part)))
+    .toSorted((a, b) => placeOf(a) - placeOf(b));
   const isAlone = (file) => alone.some((each) => file.includes(each));
   const together = files.filter((file) => !isAlone(file));
   const worker = async () => {
@@ -140,6 +149,8 @@ async function tests() {
   await Promise.all(Array.from({ length: Math.max(1, os.cpus().length) }, worker));
   for (const file of files.filter(isAlone)) await runFile(file);
 }
+
+const placeOf = (file) => parts.findIndex((part) => file.includes(part));
 
 /** Runs a program to its end, or to the limit. */
 function runLimited(args, options) {
@@ -208,6 +219,8 @@ function failures(output) {
 
 // Loading tap takes longer than most tests: see tap/index.mjs.
 if (whats.includes('tests')) spawnSync('mount', ['--bind', 'scripts/vm/tap', 'node_modules/tap'], { stdio: 'inherit' });
+// Loop devices are no module that a kernel loads by itself.
+spawnSync('modprobe', ['loop']);
 machine();
 for (const what of whats.split(',')) {
   if (what === 'check') check();

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import t from 'tap';
+import { superBlockDevice } from '../support/device.ts';
 import { commOf, expectProcess } from '../support/process.ts';
 import { slowness } from '../support/patience.ts';
 import { RunningGadget, type GadgetOutput, type JsonEvent } from '../support/run-gadget.ts';
@@ -127,13 +128,10 @@ void t.test('parameters, and stacks', async (t) => {
   );
   const posix = large.told.find(({ operation }) => operation === 'posix_memalign');
   const event = posix === undefined ? undefined : large.events.find(fits(posix));
-  const { dev, ino } = statSync(process.execPath);
+  const { ino } = statSync(process.execPath);
+  const { major, minor } = superBlockDevice(process.execPath);
   const stack = event?.['ustack'] as Record<string, unknown> | undefined;
-  t.match(
-    stack,
-    { major: (dev >> 8) & 0xfff, minor: dev & 0xff, inode: ino, tgid_level0: large.pid, pid_level0: large.pid },
-    'its executable',
-  );
+  t.match(stack, { major, minor, inode: ino, tgid_level0: large.pid, pid_level0: large.pid }, 'its executable');
   t.ok(Number(stack?.['stack_id']) >= 0, 'a stack');
 
   const failed = await traced(['--failed']);

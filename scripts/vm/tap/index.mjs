@@ -1,11 +1,11 @@
 // Stands in for tap in guests, mounted over its folder there: loading tap takes an emulated machine longer than most tests, and
 // tap looks up the place of every assertion, passed or not. The same interface as far as the kernel tests use it, the same
 // comparisons (tcompare, which is tap's), the same output as far as guest-tests.mjs reads it.
-import { isDeepStrictEqual } from 'node:util';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import { match, same } from 'tcompare';
 
 const write = (text) => process.stdout.write(text);
-const describe = (value) => (value instanceof Error ? `${value.name}: ${value.message}` : String(value));
+const describe = (value) => (value instanceof Error ? `${value.name}: ${value.message}` : inspect(value, { depth: 2 }).slice(0, 2000));
 
 class Test {
   #name;

@@ -70,3 +70,7 @@ export type { TestRunOptions, TestRunResult } from './program/test-run.ts';
 export { VerifierError, type VerifierErrorParts } from './verifier/error.ts';
 export { hintFor } from './verifier/hint.ts';
 export { parseVerifierLog, type LogSource, type VerifierFailure } from './verifier/log.ts';
+export { encodeLoader, parseLoader, type LoaderFile } from './loader-program/file.ts';
+export { makeLoader, type LoaderEntry, type LoaderMap, type LoaderOptions, type LoaderProgram } from './loader-program/make.ts';
+export { runLoader, type LoadedByLoader, type RunLoaderOptions } from './loader-program/run.ts';
+export { signLoader, type SignedLoader } from './loader-program/sign.ts';

@@ -11,6 +11,8 @@ export interface CoreRelo {
   readonly typeId: number;
   /** The access string: `0:1:2`, or an enumerator's index. */
   readonly access: string;
+  /** Where that string is in the strings of the BTF. */
+  readonly accessOffset?: number;
   /** enum bpf_core_relo_kind. */
   readonly kind: number;
 }
@@ -124,7 +126,8 @@ function readCoreRelos(section: BtfExtSection, place: ExtPlace): CoreReloSection
   const relos: CoreRelo[] = [];
   for (let i = 0; i < section.count; i++) {
     cursor.seek(i * section.recordSize);
-    relos.push({ insnOffset: cursor.u32(), typeId: cursor.u32(), access: place.btf.nameAt(cursor.u32()), kind: cursor.u32() });
+    const [insnOffset, typeId, accessOffset, kind] = [cursor.u32(), cursor.u32(), cursor.u32(), cursor.u32()];
+    relos.push({ insnOffset, typeId, access: place.btf.nameAt(accessOffset), accessOffset, kind });
   }
   return { sectionName: section.sectionName, relos };
 }

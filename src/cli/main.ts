@@ -9,6 +9,7 @@ import { printable, printableLines } from '../bytes/printable.ts';
 const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['run', async () => (await import('./commands/run.ts')).runCommand],
   ['link', async () => (await import('./commands/link.ts')).linkCommand],
+  ['loader', async () => (await import('./commands/loader.ts')).loaderCommand],
   ['links', async () => (await import('./commands/links.ts')).linksCommand],
   ['types', async () => (await import('./commands/types.ts')).typesCommand],
   ['features', async () => (await import('./commands/features.ts')).featuresCommand],

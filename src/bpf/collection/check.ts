@@ -1,10 +1,12 @@
 import type { Btf } from '../../btf/btf.ts';
+import { CoreError } from '../../btf/core/error.ts';
 import { RawbpfError } from '../../error.ts';
 import { withoutFds } from '../insn/insn.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { attachProgram } from '../link/attach.ts';
 import { fitEntries } from '../map/create.ts';
 import { refusesBtf } from '../map/shape.ts';
+import { LinkError } from '../object/link/error.ts';
 import { LinkSession } from '../object/link/session.ts';
 import type { LinkedProgram } from '../object/linked.ts';
 import type { MapSpec, ObjectSpec, ProgramSpec } from '../object/spec.ts';
@@ -15,7 +17,6 @@ import { BPF_MAP_TYPE } from '../uapi/map-type.gen.ts';
 import { nameOf } from '../uapi/names.ts';
 import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
 import { UndoList } from '../undo.ts';
-import { VerifierError } from '../verifier/error.ts';
 import { SyscallError } from '../../sys/errno.ts';
 import { checkByteOrder, loadCollection, loadObjectBtf, loadOne, openSession } from './load.ts';
 import { createMaps, fillProgramSlots, type MapWorld } from './maps.ts';
@@ -130,11 +131,14 @@ function mapVerdicts(kernel: Kernel, spec: ObjectSpec, error: RawbpfError | null
 
 /** How many maps were about to be made when loading failed: libbpf sizes each just before. */
 function mapsReached(spec: ObjectSpec, error: RawbpfError | null): number {
-  if (error === null || error instanceof VerifierError) return spec.maps.length;
-  if (!(error instanceof SyscallError) || !/BPF_(MAP|PROG)_/.test(error.syscall)) return 0;
-  const failed = error.syscall.includes('BPF_MAP_CREATE')
-    ? spec.maps.findIndex(({ name }) => error.what === `cannot create map ${name}`)
-    : -1;
+  if (error === null) return spec.maps.length;
+  // Relocations come before maps, targets to attach to are looked for after them.
+  const isRelocation = (error instanceof LinkError && error.code !== 'E_ATTACH_TARGET') || error instanceof CoreError;
+  if (isRelocation || error.code === 'E_BYTE_ORDER') return 0;
+  const failed =
+    error instanceof SyscallError && error.syscall.includes('BPF_MAP_CREATE')
+      ? spec.maps.findIndex(({ name }) => error.what === `cannot create map ${name}`)
+      : -1;
   return failed === -1 ? spec.maps.length : failed + 1;
 }
 

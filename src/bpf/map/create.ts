@@ -28,6 +28,8 @@ export interface MapOptions {
   readonly inner?: BpfMap;
   /** Types of keys and values, for {@link BpfMap.typed}; they are also given to the kernel where `fd` is. */
   readonly btf?: MapBtf;
+  /** SHA-256 over the instructions of the one program that may use the map (Linux 6.18); any may unless said. */
+  readonly exclusiveHash?: Uint8Array;
 }
 
 /** BTF for a map's keys and values. */
@@ -85,7 +87,7 @@ export function createMap(kernel: Kernel, options: MapOptions): BpfMap {
     innerFd: options.inner?.fd ?? -1,
     btf: options.btf ?? null,
     kernelValueType: null,
-    exclusiveHash: null,
+    exclusiveHash: options.exclusiveHash ?? null,
     mmapOptional: false,
   });
 }

@@ -31,20 +31,21 @@ export interface TestRunResult {
 export function testRun(program: BpfProgram, options: TestRunOptions = {}): TestRunResult {
   const sys = program.kernel.sys;
   const dataOut = options.data === undefined ? null : new Uint8Array(options.dataOutSize ?? options.data.length + 256);
-  // struct_ops aside, types that take a context write it back in place.
-  // Raw tracepoints refuse room for it (net/bpf/test_run.c, bpf_prog_test_run_raw_tp).
+  // struct_ops aside, types that take a context write it back. Raw tracepoints and syscall programs refuse room for it; these write to
+  // where it came from (net/bpf/test_run.c).
+  const { BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_PROG_TYPE_SYSCALL } = BPF_PROG_TYPE;
+  const inPlace = program.type === BPF_PROG_TYPE_SYSCALL;
+  const context = inPlace ? options.context?.slice() : options.context;
   const contextOut =
-    options.context === undefined || program.type === BPF_PROG_TYPE.BPF_PROG_TYPE_RAW_TRACEPOINT
-      ? null
-      : new Uint8Array(options.context.length);
+    context === undefined || inPlace || program.type === BPF_PROG_TYPE_RAW_TRACEPOINT ? null : new Uint8Array(context.length);
   const { result, attr } = bpfCall(sys, 'BPF_PROG_TEST_RUN', {
     prog_fd: program.fd,
     data_in: options.data,
     data_size_in: options.data?.length,
     data_out: dataOut ?? undefined,
     data_size_out: dataOut?.length,
-    ctx_in: options.context,
-    ctx_size_in: options.context?.length,
+    ctx_in: context,
+    ctx_size_in: context?.length,
     ctx_out: contextOut ?? undefined,
     ctx_size_out: contextOut?.length,
     repeat: options.repeat,
@@ -62,6 +63,6 @@ export function testRun(program: BpfProgram, options: TestRunOptions = {}): Test
     returnValue: Number(out['retval']),
     duration: Number(out['duration']),
     data: (dataOut ?? new Uint8Array(0)).subarray(0, Number(out['data_size_out'])),
-    context: (contextOut ?? new Uint8Array(0)).subarray(0, Number(out['ctx_size_out'])),
+    context: inPlace ? (context ?? new Uint8Array(0)) : (contextOut ?? new Uint8Array(0)).subarray(0, Number(out['ctx_size_out'])),
   };
 }

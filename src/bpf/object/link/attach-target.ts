@@ -75,6 +75,12 @@ function find(btf: Btf | null, name: string, kind: BtfKindName): number | null {
   return btf?.findByName(name, kind) ?? null;
 }
 
+/** What the kernel's BTF calls a place to attach to; `[module:]` is left off. */
+export function attachName(program: ProgramSpec, attachTo: string): { readonly name: string; readonly kind: BtfKindName } {
+  const [prefix, kind] = prefixOf(program.expectedAttachType);
+  return { name: prefix + attachTo.slice(attachTo.indexOf(':') + 1), kind };
+}
+
 function prefixOf(attachType: number | null): readonly [prefix: string, kind: BtfKindName] {
   switch (attachType) {
     case BPF_ATTACH_TYPE.BPF_TRACE_RAW_TP:

@@ -51,6 +51,7 @@ const table = [
     target: 'bpf',
     flags: [],
   })),
+  { output: 'fixtures/packet-filter/filters.bpf.o', source: 'fixtures/packet-filter/filters.bpf.c', target: 'bpf', flags: [] },
   {
     output: 'fixtures/usdt/usdt.bpf.o',
     source: 'fixtures/src/usdt.bpf.c',

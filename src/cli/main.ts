@@ -21,7 +21,7 @@ const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
 ]);
 
 /** Codes of errors in what was typed: a flag, or the value of one. */
-const mistyped: ReadonlySet<string> = new Set(['E_USAGE', 'E_PARAM', 'E_FIELD', 'E_FILTER', 'E_SORT']);
+const mistyped: ReadonlySet<string> = new Set(['E_USAGE', 'E_PARAM', 'E_PACKET_FILTER', 'E_FIELD', 'E_FILTER', 'E_SORT']);
 
 /** Runs the `rawbpf` program with these arguments and leaves its exit code in `process.exitCode`. */
 export async function main(args: readonly string[]): Promise<void> {

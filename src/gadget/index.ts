@@ -25,6 +25,7 @@ export { noMetadata, parseMetadata, type GadgetMetadata, type ParamMetadata, typ
 export { describeParam, GadgetParams, type GadgetParam, type ParamTypeHint, type ParamValue } from './params.ts';
 export type { PartLoad, RunPart, Verdict } from './part.ts';
 export type { EventValue } from './read.ts';
+export { compilePacketFilter } from './packet-filter/compile.ts';
 export { EventRecord } from './record.ts';
 export type { SourceAnnotations } from './source-builder.ts';
 export type { EventObject } from './tree.ts';

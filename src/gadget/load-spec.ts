@@ -7,6 +7,7 @@ import { FormatError, UnsupportedError } from '../error.ts';
 import { GADGET_NAMES } from './contract.ts';
 import { isAlternative } from './alternatives.ts';
 import type { Gadget } from './gadget.ts';
+import { splicePacketFilters } from './packet-filter/splice.ts';
 
 /** The object as it is loaded: maps sized by their variables and as `valueSizes` say, and what the ring buffer path never uses made small. */
 export function specToLoad(
@@ -35,7 +36,7 @@ export function specToLoad(
     if (enabled !== null) return { ...program, autoload: enabled };
     return isAlternative(gadget, program) ? { ...program, autoload: true } : program;
   });
-  return { ...spec, maps, programs };
+  return splicePacketFilters({ ...spec, maps, programs }, gadget.params.packetFilters);
 }
 
 /** When the kernel takes a map's memory is a matter of whoever makes the map; programs cannot tell. */

@@ -6,6 +6,8 @@ import { FormatError, UsageError } from '../error.ts';
 import type { GadgetContract } from './contract.ts';
 import type { GadgetMetadata } from './metadata.ts';
 import { printable } from '../bytes/printable.ts';
+import { compilePacketFilter } from './packet-filter/compile.ts';
+import { packetFilterFunctions } from './packet-filter/splice.ts';
 import { makeParamCodec, type ParamCodec } from './param-codec.ts';
 
 /** A value for a parameter: text as on a command line, or a value of the parameter's own type. */
@@ -77,6 +79,9 @@ interface Known {
 /** The parameters of one gadget: what they are, and the way into the object. */
 export class GadgetParams {
   readonly #known = new Map<string, Known>();
+  /** Functions that take packet filters, by flag. */
+  readonly #filterFunctions: ReadonlyMap<string, string>;
+  #packetFilters: ReadonlyMap<string, string> = new Map();
 
   /**
    * Collects the parameters that the object declares, with their defaults out of `.rodata` and names and descriptions
@@ -86,16 +91,23 @@ export class GadgetParams {
    */
   constructor(spec: ObjectSpec, contract: GadgetContract, metadata: GadgetMetadata) {
     for (const { variable } of contract.params) this.#add(spec, contract, metadata, variable);
+    this.#filterFunctions = new Map([...packetFilterFunctions(spec)].filter(([key]) => !this.#known.has(key)));
   }
 
   /** All parameters, for help. */
   get list(): readonly GadgetParam[] {
-    return [...this.#known.values()].map((known) => known.param);
+    return [...[...this.#known.values()].map((known) => known.param), ...[...this.#filterFunctions].map(filterParam)];
+  }
+
+  /** Expressions given for packet filters, by the functions that are to ask them; as {@link apply} last had them. */
+  get packetFilters(): ReadonlyMap<string, string> {
+    return this.#packetFilters;
   }
 
   /** The parameter with this flag, null where there is none. */
   find(key: string): GadgetParam | null {
-    return this.#known.get(key)?.param ?? null;
+    const filter = this.#filterFunctions.get(key);
+    return filter === undefined ? (this.#known.get(key)?.param ?? null) : filterParam([key, filter]);
   }
 
   /**
@@ -106,7 +118,15 @@ export class GadgetParams {
    */
   apply(values: ReadonlyMap<string, ParamValue> = new Map()): void {
     const writes: (() => void)[] = [];
+    const filters = new Map<string, string>();
     for (const [key, value] of values) {
+      const filter = this.#filterFunctions.get(key);
+      if (filter !== undefined) {
+        if (String(value).trim() === '') continue;
+        compilePacketFilter(String(value));
+        filters.set(filter, String(value));
+        continue;
+      }
       const known = this.#known.get(key);
       if (known === undefined) throw this.#unknown(key);
       writes.push(prepare(known, value));
@@ -123,13 +143,15 @@ export class GadgetParams {
       if (known.presetValue !== null) writes.push(prepare(known, known.presetValue));
     }
     // A run before this one may have left its own.
+    this.#packetFilters = filters;
     for (const { bytes, original } of this.#known.values()) bytes.set(original);
     for (const write of writes) write();
   }
 
   #unknown(key: string): UsageError {
-    const hint = printable(didYouMean(key, this.#known.keys()));
-    const all = [...this.#known.keys()].map((known) => `--${printable(known)}`).join(', ');
+    const keys = [...this.#known.keys(), ...this.#filterFunctions.keys()];
+    const hint = printable(didYouMean(key, keys));
+    const all = keys.map((known) => `--${printable(known)}`).join(', ');
     const next = hint !== '' ? hint : all === '' ? 'this gadget has no parameters' : `it has ${all}`;
     return new UsageError({ code: 'E_PARAM', what: `the gadget has no parameter --${printable(key)}`, next });
   }
@@ -185,6 +207,23 @@ export class GadgetParams {
     if (known.presetValue !== null) checkPreset(spec, known);
     this.#known.set(key, known);
   }
+}
+
+/** The parameter of a function that takes a packet filter. */
+function filterParam([key, variable]: readonly [key: string, name: string]): GadgetParam {
+  return {
+    key,
+    variable,
+    typeHint: 'string',
+    defaultValue: '',
+    title: '',
+    description: 'Take only packets that match this expression of pcap-filter(7)',
+    alias: '',
+    isMandatory: false,
+    possibleValues: [],
+    range: null,
+    maxBytes: null,
+  };
 }
 
 /** Checks a value now, and gives what writes it. */

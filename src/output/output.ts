@@ -36,6 +36,8 @@ export interface OutputOptions {
   readonly sort?: string | null;
   /** Most events shown of one fetch of an iterator or map. */
   readonly maxEntries?: number | null;
+  /** What a network device of the host is called, by its index; `device N` unless given. For pcap-ng. */
+  readonly deviceName?: (ifindex: number) => string;
 }
 
 /** Bytes that are gathered before they are written. */
@@ -70,7 +72,7 @@ export class EventOutput {
       onScreen ? options.sources.filter((source) => source.annotations.get('cli.clear-screen-before') === 'true') : [],
     );
     for (const source of options.sources) {
-      this.#writers.set(source, makeWriter(options.mode, source, fields.get(source) ?? null, options.width ?? null));
+      this.#writers.set(source, makeWriter(options, source, fields.get(source) ?? null));
     }
     this.#only = options.sources.length === 1 ? (options.sources[0] ?? null) : null;
   }
@@ -167,7 +169,7 @@ interface SourceWriter {
   readonly resize?: (width: number | null) => void;
 }
 
-function makeWriter(mode: OutputMode, source: DataSource, fields: readonly Field[] | null, width: number | null): SourceWriter {
+function makeWriter({ mode, width = null, deviceName }: OutputOptions, source: DataSource, fields: readonly Field[] | null): SourceWriter {
   switch (mode) {
     case 'columns':
       return columnsWriter(new ColumnsWriter(source, { width, ...(fields === null ? {} : { fields }) }));
@@ -178,7 +180,7 @@ function makeWriter(mode: OutputMode, source: DataSource, fields: readonly Field
     case 'yaml':
       return yamlWriter(new YamlWriter(source));
     case 'pcap-ng':
-      return pcapngWriter(new PcapngWriter(source));
+      return pcapngWriter(new PcapngWriter(source, deviceName));
     default:
       return { event() {}, batch() {} };
   }

@@ -35,9 +35,11 @@ export class PcapngWriter {
   readonly #comment: readonly (readonly [label: string, fields: readonly Field[]])[];
   /** Numbers of interface blocks, by the devices' indices. */
   readonly #interfaces = new Map<number, number>();
+  readonly #deviceName: (ifindex: number) => string;
 
   /** Throws UsageError `E_OUTPUT_PCAP` for a source whose annotations name no packets. */
-  constructor(source: DataSource) {
+  constructor(source: DataSource, deviceName: (ifindex: number) => string = (ifindex) => `device ${ifindex}`) {
+    this.#deviceName = deviceName;
     const annotated = (name: string): string => source.annotations.get(name) ?? '';
     const payload = source.find(annotated('pcap.payload'));
     const time = source.find(`${annotated('pcap.timestamp')}_raw`) ?? source.find(annotated('pcap.timestamp'));
@@ -76,7 +78,7 @@ export class PcapngWriter {
     if (number === undefined) {
       number = this.#interfaces.size;
       this.#interfaces.set(device, number);
-      before.push(interfaceBlock(device));
+      before.push(interfaceBlock(this.#deviceName(device)));
     }
     const value = this.#payload.value(record);
     const payload = value instanceof Uint8Array ? value.subarray(0, maxPacket) : new Uint8Array(0);
@@ -112,16 +114,11 @@ export class PcapngWriter {
   }
 }
 
-function interfaceBlock(device: number): Buffer {
+function interfaceBlock(name: string): Buffer {
   const body = Buffer.alloc(8);
   body.writeUInt16LE(linkTypeEthernet, 0);
   body.writeUInt32LE(maxPacket, 4);
-  return block(
-    BLOCK.INTERFACE,
-    body,
-    option(OPTION.IF_NAME, Buffer.from(`device ${device}`)),
-    option(OPTION.IF_TSRESOL, Buffer.of(nanoseconds)),
-  );
+  return block(BLOCK.INTERFACE, body, option(OPTION.IF_NAME, Buffer.from(name)), option(OPTION.IF_TSRESOL, Buffer.of(nanoseconds)));
 }
 
 function block(type: number, body: Buffer, ...options: readonly Buffer[]): Buffer {

@@ -32,6 +32,8 @@ export const asm = {
   aluReg: (op: AluOp, dst: Register, src: Register): Insn[] => [insn(BPF_CLASS.ALU64 | BPF_ALU_OP[op] | BPF_SOURCE.X, dst, src)],
   alu32Imm: (op: AluOp, dst: Register, imm: number): Insn[] => [insn(BPF_CLASS.ALU | BPF_ALU_OP[op] | BPF_SOURCE.K, dst, 0, 0, imm)],
   alu32Reg: (op: AluOp, dst: Register, src: Register): Insn[] => [insn(BPF_CLASS.ALU | BPF_ALU_OP[op] | BPF_SOURCE.X, dst, src)],
+  /** Turns the lower 16, 32 or 64 bits of dst from the machine's byte order to the network's; the others become zero. */
+  toBigEndian: (dst: Register, bits: 16 | 32 | 64): Insn[] => [insn(BPF_CLASS.ALU | BPF_ALU_OP.END | BPF_SOURCE.X, dst, 0, 0, bits)],
   /** dst = *(size *)(src + off) */
   load: (size: AccessSize, dst: Register, src: Register, off: number): Insn[] => [
     insn(BPF_CLASS.LDX | BPF_SIZE[size] | BPF_MODE.MEM, dst, src, off),

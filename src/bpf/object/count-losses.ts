@@ -4,6 +4,7 @@ import { encodeInsns, InsnSlots, type Insn } from '../insn/insn.ts';
 import { BPF_OPCODE } from '../insn/opcodes.ts';
 import { BPF_FUNC, BPF_MAP_TYPE } from '../uapi/index.ts';
 import type { CodeSection, FunctionSymbol, InsnRelocation, MapSpec, ObjectSpec } from './spec.ts';
+import { freeSectionIndex, withCode } from './with-code.ts';
 
 /** The map of {@link countLosses}: an array of one u64, the events that found no room. */
 export const LOST_EVENTS_MAP = 'rawbpf_lost';
@@ -30,7 +31,7 @@ const counted: readonly { readonly helper: number; readonly name: string; readon
  * }
  */
 export function countLosses(spec: ObjectSpec): ObjectSpec {
-  const index = Math.max(0, ...spec.code.keys(), ...spec.maps.map((map) => map.sectionIndex)) + 1;
+  const index = freeSectionIndex(spec);
   const counting = countingSection(index);
   const code = new Map<number, CodeSection>();
   let calls = 0;
@@ -41,12 +42,7 @@ export function countLosses(spec: ObjectSpec): ObjectSpec {
   }
   if (calls === 0) return spec;
   code.set(index, counting);
-  const programs = spec.programs.map((program) => {
-    const start = program.sectionInsn * 8;
-    const insns = code.get(program.sectionIndex)?.insns.slice(start, start + program.insns.length);
-    return insns === undefined ? program : { ...program, insns };
-  });
-  return { ...spec, maps: [...spec.maps, lostEventsMap()], programs, code, strict: false };
+  return { ...withCode(spec, code), maps: [...spec.maps, lostEventsMap()] };
 }
 
 /** The section with its calls of counted helpers turned into calls of the counting functions; itself where it has none. */

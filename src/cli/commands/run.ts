@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { readFileSync } from 'node:fs';
 // By their own paths: what this command does not need is not loaded, and it is most of the time until a gadget is attached.
 import { Kernel } from '../../bpf/kernel/kernel.ts';
+import { deviceName } from '../../bpf/link/device.ts';
 import { sweepUnlinked } from '../../bpf/link/unlinked/list.ts';
 import { openObject } from '../../bpf/object/open.ts';
 import { hostContext, noContainers } from '../../enrich/context.ts';
@@ -236,6 +237,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     fields: given.text('fields'),
     sort: given.text('sort'),
     maxEntries,
+    deviceName: (ifindex) => deviceName(kernel.sys, ifindex),
   });
   const resize = (): void => output.resize(process.stdout.columns);
   let asked = false;

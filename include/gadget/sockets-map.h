@@ -48,7 +48,8 @@ struct gadget_socket_flow_key {
 	struct gadget_socket_key socket;
 	/** The remote port, in host byte order; 0, like the remote address, for a socket that takes packets from anyone. */
 	__u16 rport;
-	__u16 pad;
+	/** 1: who has sent such a packet, through a socket that takes packets from anyone or that several processes hold. */
+	__u16 is_sent;
 	/** In network byte order; of IPv4 the first alone. */
 	__u32 laddr[4];
 	__u32 raddr[4];
@@ -70,6 +71,8 @@ struct {
 #define __GADGET_ETH_P_IP 0x0800
 #define __GADGET_ETH_P_IPV6 0x86dd
 #define __GADGET_PACKET_HOST 0
+#define __GADGET_TCP_SYN 2
+#define __GADGET_TCP_LISTEN 10
 
 // Whether the port says less than the addresses do. User space that doesn't know of it leaves no choice.
 static __always_inline bool __gadget_socket_is_ambiguous(const struct gadget_socket_value *value)
@@ -77,20 +80,34 @@ static __always_inline bool __gadget_socket_is_ambiguous(const struct gadget_soc
 	return value && bpf_core_field_exists(value->ambiguous) && value->ambiguous;
 }
 
-// The socket with both addresses, else the one that is bound to the local address, else, of UDP, to any.
-static __always_inline struct gadget_socket_value *__gadget_socket_flow(struct gadget_socket_flow_key *flow)
+// The socket with both addresses; of a packet that is sent, else, whoever sent it. Of UDP, and where a connection begins, else
+// the socket that is bound to the local address, else the one that is bound to any: without either, TCP's are in doubt.
+static __always_inline struct gadget_socket_value *__gadget_socket_flow(struct gadget_socket_flow_key *flow, bool is_ingress,
+									bool is_bound)
 {
-	struct gadget_socket_value *value = bpf_map_lookup_elem(&gadget_socket_flows, flow);
+	struct gadget_socket_value *connected = bpf_map_lookup_elem(&gadget_socket_flows, flow);
+	struct gadget_socket_value *value;
 
-	if (value)
-		return value;
+	if (connected && !__gadget_socket_is_ambiguous(connected))
+		return connected;
+	if (!is_ingress) {
+		flow->is_sent = 1;
+		value = bpf_map_lookup_elem(&gadget_socket_flows, flow);
+		if (value)
+			return value;
+		flow->is_sent = 0;
+	}
+	if (connected || !is_bound)
+		return connected;
 	flow->rport = 0;
 	__builtin_memset(flow->raddr, 0, sizeof(flow->raddr));
 	value = bpf_map_lookup_elem(&gadget_socket_flows, flow);
-	if (value || flow->socket.proto != __GADGET_IPPROTO_UDP)
+	if (value && value->deletion_timestamp == 0)
 		return value;
 	__builtin_memset(flow->laddr, 0, sizeof(flow->laddr));
-	return bpf_map_lookup_elem(&gadget_socket_flows, flow);
+	connected = bpf_map_lookup_elem(&gadget_socket_flows, flow);
+	// One that is gone gets nothing as long as there is another.
+	return connected && (!value || connected->deletion_timestamp == 0) ? connected : value;
 }
 
 #ifdef GADGET_TYPE_NETWORKING
@@ -182,6 +199,7 @@ static __always_inline struct gadget_socket_value *__gadget_socket_of_packet(con
 {
 	struct gadget_socket_flow_key flow;
 	bool is_ipv4 = key->family == __GADGET_AF_INET;
+	bool is_bound = true;
 	__u32 size = is_ipv4 ? 4 : 16;
 	__u32 source = is_ipv4 ? 12 : 8;
 
@@ -198,7 +216,12 @@ static __always_inline struct gadget_socket_value *__gadget_socket_of_packet(con
 		   !__gadget_load(skb, is_ingress ? source : source + size, flow.raddr, 16)) {
 		return NULL;
 	}
-	return __gadget_socket_flow(&flow);
+	if (key->proto == __GADGET_IPPROTO_TCP) {
+		__u8 flags;
+
+		is_bound = __gadget_load(skb, transport + 13, &flags, sizeof(flags)) && flags & __GADGET_TCP_SYN;
+	}
+	return __gadget_socket_flow(&flow, is_ingress, is_bound);
 }
 
 /**
@@ -281,7 +304,9 @@ static __always_inline struct gadget_socket_value *__gadget_socket_of_sock(const
 			flow.laddr[2] = flow.laddr[3] = flow.raddr[2] = flow.raddr[3] = 0;
 		}
 	}
-	return __gadget_socket_flow(&flow);
+	return __gadget_socket_flow(&flow, true,
+				    key->proto == __GADGET_IPPROTO_UDP ||
+					    BPF_CORE_READ(sk, __sk_common.skc_state) == __GADGET_TCP_LISTEN);
 }
 
 /**

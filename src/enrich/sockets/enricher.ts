@@ -15,15 +15,22 @@ import { versionCode } from '../../sys/kernel-version.ts';
 import { inInitialNamespace } from '../../sys/namespaces.ts';
 import { socketLayout, type SocketFields, type SocketLayout } from './layout.ts';
 
-const objectUrl = new URL('../../../../src/enrich/sockets/programs/sockets.bpf.o', import.meta.url);
+const objectUrl = (name: string): URL => new URL(`../../../../src/enrich/sockets/programs/${name}.bpf.o`, import.meta.url);
 
+/** Maps with an entry for each socket, or more. */
+const tables = new Map([
+  ['gadget_sockets', 1],
+  ['gadget_socket_flows', 1],
+  ['socket_states', 1],
+  ['holdings', 4],
+]);
 /** Maps whose values have the layout in use. */
 const valueMaps = new Set(['gadget_sockets', 'gadget_socket_flows', 'nothing']);
 /** Programs attached to the root of the cgroup hierarchy, so that they see every process. */
 const cgroupPrograms = ['socket_bound4', 'socket_bound6', 'socket_released', 'socket_sends'] as const;
-const tracingPrograms = ['softirq_begins', 'softirq_ends', 'state_changes', 'connection_destroyed'] as const;
-/** Takes the place of socket_sends where cgroups do not show all processes. */
-const queueProgram = 'packet_queued';
+/** What takes their place where cgroups do not show all processes. */
+const withoutCgroup = ['packet_queued', 'bind_begins', 'bind_ends'] as const;
+const iterPrograms = ['find_sockets', 'find_listeners', 'sweep_sockets', 'sweep_flows', 'sweep_holdings'] as const;
 /** Linux 6.3. */
 const receiveProgram = 'socket_receives';
 const BPF_F_NO_PREALLOC = 1;
@@ -40,6 +47,8 @@ export interface SocketEnricherOptions {
   readonly sweepMs?: number;
   /** Where packets are seen first: `auto` is cgroups where this process sees the root of their hierarchy. */
   readonly egress?: 'auto' | 'cgroup' | 'queue';
+  /** The programs for kernels before 5.17; for tests. */
+  readonly bounded?: boolean;
   readonly notice?: (message: string) => void;
 }
 
@@ -68,10 +77,18 @@ export class SocketEnricher {
     this.kernel = kernel;
     this.layout = socketLayout(options.fields ?? { cwd: 0, exepath: 0 });
     const notice = options.notice ?? ((): void => {});
-    const spec = openObject(readFileSync(objectUrl), { name: 'sockets' });
+    // bpf_loop(): until then the verifier walks through each round.
+    const hasLoop = options.bounded !== true && kernel.version >= versionCode(5, 17);
+    const spec = openObject(readFileSync(objectUrl(hasLoop ? 'sockets' : 'sockets-bounded')), { name: 'sockets' });
     const viaCgroup = options.egress === 'cgroup' || (options.egress !== 'queue' && inInitialNamespace('cgroup') !== false);
     const hasReceive = (kernel.vmlinuxBtf()?.findByName('btf_trace_sock_recv_length', 'TYPEDEF') ?? null) !== null;
-    const left = new Set<string>([viaCgroup ? queueProgram : 'socket_sends', ...(hasReceive ? [] : [receiveProgram])]);
+    // Socket storage in tracing programs.
+    const hasStorage = kernel.version >= versionCode(5, 11);
+    const left = new Set<string>([
+      ...(viaCgroup ? withoutCgroup : cgroupPrograms),
+      ...(hasReceive ? [] : [receiveProgram]),
+      ...(hasStorage ? [] : ['find_listeners']),
+    ]);
     const { collection, sweeps } = undoOnError((undo) => {
       const loaded = undo.own(
         loadCollection(kernel, sized(spec, this.layout, options.maxSockets ?? 16384, kernel), {
@@ -82,20 +99,20 @@ export class SocketEnricher {
             exepath_at: this.layout.exepathAt,
             exepath_size: this.layout.fields.exepath,
             keep_ns: BigInt(Math.round((options.keepMs ?? 5000) * 1e6)),
+            has_storage: hasStorage,
+            has_release: viaCgroup,
           },
         }),
       );
-      for (const name of [...tracingPrograms, queueProgram, receiveProgram]) {
-        const program = loaded.programs.get(name);
-        const link = program === undefined ? null : attachProgram(program);
-        if (link !== null) loaded.addLink(link);
-      }
+      attachTracing(loaded, notice);
       attachCgroups(kernel, loaded, notice);
       const map = (name: string): BpfMap => loaded.map(name);
       const swept = [
         undo.own(attachIter(loaded.program('sweep_sockets'), 'bpf_map_elem', { map: map('gadget_sockets') })),
         undo.own(attachIter(loaded.program('sweep_flows'), 'bpf_map_elem', { map: map('gadget_socket_flows') })),
+        undo.own(attachIter(loaded.program('sweep_holdings'), 'bpf_map_elem', { map: map('holdings') })),
       ];
+      if (hasStorage) runOnce(loaded, 'find_listeners', 'task_file');
       runOnce(loaded, 'find_sockets', 'task_file');
       return { collection: loaded, sweeps: swept };
     });
@@ -146,17 +163,26 @@ function sized(spec: ObjectSpec, layout: SocketLayout, entries: number, kernel: 
   // Before 6.1 memory taken in the middle of anything can lock up; since then there are caches for it.
   const flags = kernel.version >= versionCode(6, 1) ? BPF_F_NO_PREALLOC : 0;
   const maps = spec.maps.map((map): MapSpec => {
-    if (!valueMaps.has(map.name)) return map;
-    const isTable = map.name !== 'nothing';
-    return {
-      ...map,
-      valueSize: layout.size,
-      keyTypeId: 0,
-      valueTypeId: 0,
-      ...(isTable ? { maxEntries: entries, flags: map.flags | flags } : {}),
-    };
+    const factor = tables.get(map.name);
+    const value = valueMaps.has(map.name) ? { valueSize: layout.size, keyTypeId: 0, valueTypeId: 0 } : {};
+    return { ...map, ...value, ...(factor === undefined ? {} : { maxEntries: entries * factor, flags: map.flags | flags }) };
   });
   return { ...spec, maps };
+}
+
+function attachTracing(collection: Collection, notice: (message: string) => void): void {
+  const elsewhere = new Set<string>([...cgroupPrograms, ...iterPrograms]);
+  for (const [name, program] of collection.programs) {
+    if (elsewhere.has(name)) continue;
+    try {
+      const link = attachProgram(program);
+      if (link !== null) collection.addLink(link);
+    } catch (error) {
+      if (!(error instanceof RawbpfError) || (!name.endsWith('_begins') && !name.endsWith('_ends'))) throw error;
+      // A system call that this machine or this kernel does not have.
+      if (error.code !== 'E_TRACEPOINT') notice(`who holds a socket may not be known: ${error.message}`);
+    }
+  }
 }
 
 function attachCgroups(kernel: Kernel, collection: Collection, notice: (message: string) => void): void {

@@ -7,8 +7,8 @@ import { GADGET_NAMES } from '../../gadget/contract.ts';
 
 /** The struct that gadgets read of each socket. */
 export const socketValueName = 'gadget_socket_value';
-/** Bytes before the optional fields. */
-export const fixedSize = 88;
+/** Bytes before the optional fields: those of the contract, and what the programs count in an entry. */
+export const fixedSize = 120;
 /** Bytes of a path, unless said. */
 export const defaultPathSize = 512;
 const maxPathSize = 4096;
@@ -43,7 +43,6 @@ const fixedFields = [
   ['ptid', 'u32', 76],
   ['ipv6only', 'char', 80],
   ['ambiguous', 'char', 81],
-  ['sockets', 'u32', 84],
 ] as const;
 
 /**

@@ -28,7 +28,7 @@ const script = String.raw`
   my $old = udp("127.0.0.1", $port);
   print "ready\n"; <STDIN>;
 
-  my $c = child(sub { ask("old", "127.0.0.1", $port) }); serve($old, "old"); waitpid $c, 0; close $old;
+  my $c = child(sub { close $old; ask("old", "127.0.0.1", $port) }); serve($old, "old"); waitpid $c, 0; close $old;
 
   my $inherited = udp("127.0.0.1", $port); $c = child(sub { serve($inherited, "inherited") }); close $inherited; ask("inherited", "127.0.0.1", $port); waitpid $c, 0;
 
@@ -38,8 +38,8 @@ const script = String.raw`
   my $taker = child(sub { sysread $r, my $n, 4; my $fd = syscall(438, syscall(434, $giver, 0), unpack("L", $n), 0); wake($w2); await($r3); open(my $s, "+<&=", $fd) or die $!; wake($w3); serve($s, "passed", 2) });
   select undef, undef, undef, 0.3; ask("passed", "127.0.0.1", $port); ask("passed", "127.0.0.1", $port); kill 9, $giver; waitpid $taker, 0;
 
-  my $dual = udp("::", $port); $c = child(sub { ask("dual", "127.0.0.1", $port) }); serve($dual, "dual"); waitpid $c, 0;
-  $c = child(sub { ask("dual6", "::1", $port) }); serve($dual, "dual6"); waitpid $c, 0; close $dual;
+  my $dual = udp("::", $port); $c = child(sub { close $dual; ask("dual", "127.0.0.1", $port) }); serve($dual, "dual"); waitpid $c, 0;
+  $c = child(sub { close $dual; ask("dual6", "::1", $port) }); serve($dual, "dual6"); waitpid $c, 0; close $dual;
 
   for my $i (1 .. 3) { pipe my $r, my $w; $c = child(sub { my $s = udp("127.0.0.1", $port); wake($w); serve($s, "reused$i") }); await($r); ask("reused$i", "127.0.0.1", $port); waitpid $c, 0 }
 
@@ -65,10 +65,10 @@ const script = String.raw`
     $c = child(sub { accept(my $s, $l) or die $!; close $l; sysread $s, my $m, 4096; syswrite $s, framed(1, "orphan"); print "receives orphan $$\n"; sysread $s, $m, 1 }); close $l; close tcp_ask("orphan", $port); waitpid $c, 0 }
 
   # As glibc's resolver: connected UDP, no bind.
-  { my $s = udp("127.0.0.1", $port); $c = child(sub { ask("connected", "127.0.0.1", $port, connect => 1) }); serve($s, "connected"); waitpid $c, 0 }
+  { my $s = udp("127.0.0.1", $port); $c = child(sub { close $s; ask("connected", "127.0.0.1", $port, connect => 1) }); serve($s, "connected"); waitpid $c, 0 }
 
   # A process that moves on to another namespace and still uses its socket.
-  { my $s = udp("127.0.0.1", $port); $c = child(sub { socket(my $q, AF_INET, SOCK_DGRAM, 0); syscall($ENV{UNSHARE}, 0x40000000); send($q, message(0, "moved"), 0, at(AF_INET, "127.0.0.1", $port)) or die $!; recv $q, my $m, 4096, 0 });
+  { my $s = udp("127.0.0.1", $port); $c = child(sub { close $s; socket(my $q, AF_INET, SOCK_DGRAM, 0); syscall($ENV{UNSHARE}, 0x40000000); send($q, message(0, "moved"), 0, at(AF_INET, "127.0.0.1", $port)) or die $!; recv $q, my $m, 4096, 0 });
     serve($s, "moved"); waitpid $c, 0 }
 
   # After an exec the process has another name.

@@ -4,16 +4,26 @@
 
 #include <gadget/filesystem.h>
 
-/* Paths are those of the current task, so they are read only where it is the owner. */
-static __noinline void fill_paths(struct owner *to, __u64 pid_tgid)
+static __always_inline void clear_paths(struct owner *to)
+{
+	if (cwd_size)
+		*((char *)to + cwd_at) = 0;
+	if (exepath_size)
+		*((char *)to + exepath_at) = 0;
+}
+
+/* Paths are those of the current task, so they are read only where it is the owner; otherwise the same process keeps its own. */
+static __always_inline void fill_paths(struct owner *to, __u64 pid_tgid, bool isSame)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	__u64 current = (__u64)BPF_CORE_READ(task, tgid) << 32 | (__u32)BPF_CORE_READ(task, pid);
 
 	if (cwd_size == 0 && exepath_size == 0)
 		return;
-	if (current != pid_tgid)
+	if (BPF_CORE_READ(task, tgid) != (pid_t)(pid_tgid >> 32)) {
+		if (!isSame)
+			clear_paths(to);
 		return;
+	}
 	if (cwd_size) {
 		struct path path = BPF_CORE_READ(task, fs, pwd);
 
@@ -24,12 +34,4 @@ static __noinline void fill_paths(struct owner *to, __u64 pid_tgid)
 
 		gadget_read_path((char *)to + exepath_at, exepath_size, &path);
 	}
-}
-
-static __always_inline void clear_paths(struct owner *to)
-{
-	if (cwd_size)
-		*((char *)to + cwd_at) = 0;
-	if (exepath_size)
-		*((char *)to + exepath_at) = 0;
 }

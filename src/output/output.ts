@@ -18,8 +18,8 @@ export type OutputMode = (typeof OUTPUT_MODES)[number];
 
 /** Where output goes: `process.stdout` or anything with its two methods. */
 export interface OutputTarget {
-  /** Takes a chunk; false where the caller should wait for `drain` before the next. */
-  write(chunk: Uint8Array): boolean;
+  /** Takes a chunk; false where the caller should wait for `drain` before the next. `done` is called once the chunk has gone out. */
+  write(chunk: Uint8Array, done: (error?: Error | null) => void): boolean;
   once(event: 'drain', listener: () => void): unknown;
 }
 
@@ -59,6 +59,9 @@ export class EventOutput {
   #last: DataSource | null = null;
   #scheduled = false;
   #congested = false;
+  /** Events in the writer, and those in chunks that the target has not written yet. */
+  #gathered = 0;
+  #underWay = 0;
   #waiting: (() => void)[] = [];
 
   constructor(options: OutputOptions) {
@@ -85,6 +88,7 @@ export class EventOutput {
   /** Writes one event of a tracer. */
   event(source: DataSource, record: EventRecord): void {
     if (source !== this.#last) this.#begin(source);
+    this.#gathered++;
     this.#writer(source).event(this.#out, record);
     this.#wrote();
   }
@@ -96,7 +100,9 @@ export class EventOutput {
       this.#last = null;
     }
     if (source !== this.#last) this.#begin(source);
-    this.#writer(source).batch(this.#out, arrange(records, this.#sortings.get(source) ?? null, this.#maxEntries));
+    const shown = arrange(records, this.#sortings.get(source) ?? null, this.#maxEntries);
+    this.#gathered += shown.length;
+    this.#writer(source).batch(this.#out, shown);
     this.#wrote();
   }
 
@@ -110,6 +116,11 @@ export class EventOutput {
     return this.#congested;
   }
 
+  /** Events that the target has not written: those it holds back, a chunk that is half out among them, and those not handed to it yet. */
+  get unwritten(): number {
+    return this.#gathered + this.#underWay;
+  }
+
   /** Resolves when the target takes more. */
   drained(): Promise<void> {
     if (!this.#congested) return Promise.resolve();
@@ -120,8 +131,14 @@ export class EventOutput {
   flush(): void {
     this.#scheduled = false;
     if (this.#out.length === 0) return;
+    const events = this.#gathered;
+    this.#gathered = 0;
+    this.#underWay += events;
+    const done = (error?: Error | null): void => {
+      if (error === undefined || error === null) this.#underWay -= events;
+    };
     // A copy: the target may keep it until a slow reader takes it.
-    if (this.#target.write(this.#out.take()) || this.#congested) return;
+    if (this.#target.write(this.#out.take(), done) || this.#congested) return;
     this.#congested = true;
     this.#target.once('drain', () => {
       this.#congested = false;

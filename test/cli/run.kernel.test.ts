@@ -1,5 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import t from 'tap';
 import { root } from '../support/examples.ts';
 
@@ -15,10 +16,17 @@ function rawbpf(...args: string[]): { status: number | null; stdout: string; std
 t.test('a signal ends it soon, though nobody reads stdout', async (t) => {
   const child = spawn(process.execPath, [program, 'run', 'trace_open', '-v', '-o', 'json'], { stdio: ['ignore', 'pipe', 'pipe'] });
   let notices = '';
-  const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
+  // Read from within the event: afterwards node throws away what nobody has read.
+  let written: Promise<string> | null = null;
+  const ended = new Promise<number | null>((resolve) =>
+    child.on('exit', (code) => {
+      written = text(child.stdout);
+      resolve(code);
+    }),
+  );
   await new Promise<void>((resolve) => {
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      notices += text;
+    child.stderr.setEncoding('utf8').on('data', (part: string) => {
+      notices += part;
       if (notices.includes('trace_open: attached')) resolve();
     });
     child.on('exit', () => resolve());
@@ -31,6 +39,15 @@ t.test('a signal ends it soon, though nobody reads stdout', async (t) => {
   t.equal(await ended, 0, 'not killed: far more than the second it takes, on a loaded machine');
   clearTimeout(late);
   t.match(notices, /stdout is not being read/);
+  // What the pipe held is all that was ever written.
+  const lines = ((await written) ?? '').split('\n').length - 1;
+  const [, received, left] = (/(\d+) received, \d+ lost, \d+ discarded, (\d+) not written/.exec(notices) ?? []).map(Number);
+  t.ok(left !== undefined && left > 0, notices);
+  t.ok(lines < Number(received), `${lines} lines of ${received} events`);
+  t.ok(
+    lines >= Number(received) - Number(left),
+    `${left} were not written, ${lines} of ${received} were: only a chunk that is half out is counted as both`,
+  );
 });
 
 t.test('wrong values of flags end with 2, before anything is loaded', async (t) => {

@@ -11,8 +11,12 @@ class Target {
   room = Infinity;
   drain: (() => void) | null = null;
 
-  write(chunk: Uint8Array): boolean {
+  /** Tells of each chunk that it has gone out. */
+  readonly taken: ((error?: Error | null) => void)[] = [];
+
+  write(chunk: Uint8Array, done: (error?: Error | null) => void): boolean {
     this.chunks.push(Buffer.from(chunk));
+    this.taken.push(done);
     return this.chunks.length < this.room;
   }
 
@@ -214,6 +218,24 @@ void t.test('a target that is slow asks for a pause, and gets everything in orde
   t.equal(output.congested, false);
   await output.drained();
   t.equal(target.text.trimEnd().split('\n').length, 2);
+});
+
+void t.test('events count as written once the target says so', (t) => {
+  const { target, output, event } = outputs('json');
+  const write = (count: number): void => {
+    for (let i = 0; i < count; i++) output.event(event.source, event.record);
+  };
+  write(3);
+  t.equal(output.unwritten, 3, 'gathered');
+  output.flush();
+  write(2);
+  t.equal(output.unwritten, 5);
+  target.taken[0]?.();
+  t.equal(output.unwritten, 2, 'the first chunk has gone out');
+  output.flush();
+  target.taken[1]?.(new Error('EPIPE'));
+  t.equal(output.unwritten, 2, 'a chunk that failed was not written');
+  t.end();
 });
 
 void t.test('many events make few chunks, none of them changed afterwards', (t) => {

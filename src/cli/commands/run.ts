@@ -71,7 +71,8 @@ export const runCommand: Command = {
   description:
     'GADGET is a built-in name (see rawbpf list), a compiled object (.o) or a folder with program.bpf.c, which clang compiles.\n' +
     'A gadget has flags of its own: rawbpf run GADGET --help shows them; they come after its name.\n' +
-    'With json: one object a line. Ctrl-C ends it; the last line on stderr is NAME: N received, N lost, N discarded.',
+    'With json: one object a line. Ctrl-C ends it; the last line on stderr is NAME: N received, N lost, N discarded\n' +
+    '(and N not written, of those received, where nobody read stdout).',
   options,
   examples: ['rawbpf run trace_exec', 'rawbpf run trace_open -o json --comm cat', 'rawbpf run ./my-gadget --timeout 10'],
   async run(context) {
@@ -275,7 +276,8 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
       // What is still to be written would keep the program alive.
       setImmediate(() => process.exit());
     }
-    stderr.write(`${files.name}: ${counts(result.counters)}\n`);
+    const left = output.congested ? output.unwritten : 0;
+    stderr.write(`${files.name}: ${counts(result.counters)}${left === 0 ? '' : `, ${left} not written`}\n`);
     return 0;
   } finally {
     parents?.close();

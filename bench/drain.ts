@@ -4,11 +4,19 @@
 import { openSync, writeSync } from 'node:fs';
 import { PerfReader } from '../src/bpf/events/perf-reader.ts';
 import { RingbufReader } from '../src/bpf/events/ringbuf-reader.ts';
+import { blockRecords, type UnsafeBlockVisitor, type UnsafeVisitor } from '../src/bpf/events/record-block.ts';
+import { hostContext } from '../src/enrich/context.ts';
 import { ColumnBatch } from '../src/gadget/columns.ts';
+import type { ContainerFields, ContainerNames, EventContext } from '../src/gadget/context.ts';
+import type { DataSource } from '../src/gadget/data-source.ts';
+import { RecordList } from '../src/gadget/record-list.ts';
+import type { EventRecord } from '../src/gadget/record.ts';
 import { ByteWriter } from '../src/output/byte-writer.ts';
+import { compileFilter } from '../src/output/filter.ts';
 import { JsonWriter } from '../src/output/json.ts';
+import { arrange, compileSorting } from '../src/output/sort.ts';
 import { defaultSys } from '../src/sys/default-sys.ts';
-import { eventSource, maxRun, perfProducer, ringProducer, type EventProducer } from './event.ts';
+import { eventSize, eventSource, maxRun, mntns, perfProducer, ringProducer, type EventProducer } from './event.ts';
 import { Peer, type Drained, type PeerName, type PeerPrograms } from './peer.ts';
 
 const sys = defaultSys();
@@ -38,11 +46,17 @@ function cpuTime(): number {
   return (user + system) * 1000;
 }
 
-function timed(work: () => { records: number; sum: number; bytes?: number }): Drained {
+/** Times a reading of all that is there: `read` returns how many records it read, and adds their numbers to {@link total}. */
+function summed(read: () => number): Drained {
+  total[0] = 0;
   const start = cpuTime();
-  const { records, sum, bytes = 0 } = work();
-  return { records, sum, bytes, ns: cpuTime() - start };
+  const records = read();
+  return { records, sum: total[0] ?? 0, ns: cpuTime() - start, bytes: 0 };
 }
+
+const addNumber: UnsafeVisitor = (view, offset) => {
+  total[0] = (total[0] as number) + view.getUint32(offset, true);
+};
 
 function overRing(make: () => (reader: RingbufReader) => Drained | Promise<Drained>): Way['open'] {
   return (producer) => {
@@ -50,6 +64,64 @@ function overRing(make: () => (reader: RingbufReader) => Drained | Promise<Drain
     const reader = new RingbufReader(sys, producer.mapFd, producer.maxEntries);
     return { drain: () => work(reader), close: () => reader.close() };
   };
+}
+
+/** A way that takes a block at a time: `sum` returns the sum of the block's numbers. */
+function byBlocks(make: () => (...block: Parameters<UnsafeBlockVisitor>) => number): Way['open'] {
+  return overRing(() => {
+    const sum = make();
+    return (reader) =>
+      summed(() =>
+        reader.drainBlocksUnsafe((view, offsets, lengths, count) => {
+          total[0] = (total[0] as number) + sum(view, offsets, lengths, count);
+        }),
+      );
+  });
+}
+
+/** A way that writes lines to /dev/null: `write` writes what it has gathered of a block, and may keep it for the next. */
+function written(make: (out: ByteWriter) => (...block: Parameters<UnsafeBlockVisitor>) => void): Way['open'] {
+  const out = new ByteWriter();
+  const fd = openSync('/dev/null', 'w');
+  let bytes = 0;
+  const flush = (): void => {
+    bytes += out.length;
+    writeSync(fd, out.bytes, 0, out.length);
+    out.length = 0;
+  };
+  return overRing(() => {
+    const write = make(out);
+    return (reader) => {
+      bytes = 0;
+      const drained = summed(() => {
+        const records = reader.drainBlocksUnsafe((view, offsets, lengths, count) => {
+          let sum = 0;
+          for (let i = 0; i < count; i++) sum += view.getUint32(offsets[i] as number, true);
+          total[0] = (total[0] as number) + sum;
+          write(view, offsets, lengths, count);
+          if (out.length >= 32768) flush();
+        });
+        flush();
+        return records;
+      });
+      return { ...drained, bytes };
+    };
+  });
+}
+
+/** JSON lines of a source's events, one after the other. */
+function lines(make: () => { source: DataSource; wanted?: (record: EventRecord) => boolean }): Way['open'] {
+  return written((out) => {
+    const { source, wanted } = make();
+    const record = source.makeRecord();
+    const writer = new JsonWriter(source);
+    return (view, offsets, lengths, count) => {
+      for (let i = 0; i < count; i++) {
+        record.point(view, offsets[i] as number, lengths[i] as number);
+        if (wanted === undefined || wanted(record)) writer.write(out, record);
+      }
+    };
+  });
 }
 
 const both = ['libbpf', 'cilium'] as const;
@@ -60,32 +132,16 @@ export const ways: Readonly<Record<string, Way>> = {
     name: 'in place, the number of each record read (drainUnsafe)',
     mode: 'drain',
     peers: both,
-    open: overRing(() => {
-      return (reader) =>
-        timed(() => {
-          total[0] = 0;
-          const records = reader.drainUnsafe((view, offset) => {
-            total[0] = (total[0] as number) + view.getUint32(offset, true);
-          });
-          return { records, sum: total[0] ?? 0 };
-        });
-    }),
+    open: overRing(() => (reader) => summed(() => reader.drainUnsafe(addNumber))),
   },
   blocks: {
     name: 'in place, a block at a time (drainBlocksUnsafe)',
     mode: 'drain',
     peers: both,
-    open: overRing(() => {
-      return (reader) =>
-        timed(() => {
-          total[0] = 0;
-          const records = reader.drainBlocksUnsafe((view, offsets, _lengths, count) => {
-            let sum = 0;
-            for (let i = 0; i < count; i++) sum += view.getUint32(offsets[i] as number, true);
-            total[0] = (total[0] as number) + sum;
-          });
-          return { records, sum: total[0] ?? 0 };
-        });
+    open: byBlocks(() => (view, offsets, _lengths, count) => {
+      let sum = 0;
+      for (let i = 0; i < count; i++) sum += view.getUint32(offsets[i] as number, true);
+      return sum;
     }),
   },
   cursor: {
@@ -134,21 +190,16 @@ export const ways: Readonly<Record<string, Way>> = {
     name: 'every field into a typed array of its own (ColumnBatch)',
     mode: 'drain',
     peers: both,
-    open: overRing(() => {
+    open: byBlocks(() => {
       const batch = new ColumnBatch(eventSource(sys));
       const numbers = batch.column('number').values as BigUint64Array;
       const low = new Uint32Array(numbers.buffer);
-      return (reader) =>
-        timed(() => {
-          total[0] = 0;
-          const records = reader.drainBlocksUnsafe((view, offsets, lengths, count) => {
-            batch.read(view, offsets, lengths, count);
-            let sum = 0;
-            for (let i = 0; i < batch.length; i++) sum += low[i * 2] as number;
-            total[0] = (total[0] as number) + sum;
-          });
-          return { records, sum: total[0] ?? 0 };
-        });
+      return (view, offsets, lengths, count) => {
+        batch.read(view, offsets, lengths, count);
+        let sum = 0;
+        for (let i = 0; i < batch.length; i++) sum += low[i * 2] as number;
+        return sum;
+      };
     }),
   },
   objects: {
@@ -159,61 +210,109 @@ export const ways: Readonly<Record<string, Way>> = {
       const source = eventSource(sys);
       const record = source.makeRecord();
       return (reader) =>
-        timed(() => {
-          total[0] = 0;
-          const records = reader.drainUnsafe((view, offset, length) => {
+        summed(() =>
+          reader.drainUnsafe((view, offset, length) => {
             const event = source.decode(record.point(view, offset, length));
             total[0] = (total[0] as number) + Number(event['number']);
-          });
-          return { records, sum: total[0] ?? 0 };
-        });
+          }),
+        );
     }),
   },
-  json: {
-    name: 'JSON lines, written to /dev/null',
-    mode: 'json',
-    peers: both,
-    open: overRing(() => {
-      const source = eventSource(sys);
-      const record = source.makeRecord();
-      const writer = new JsonWriter(source);
-      const out = new ByteWriter();
-      const fd = openSync('/dev/null', 'w');
-      return (reader) =>
-        timed(() => {
-          total[0] = 0;
-          let bytes = 0;
-          const flush = (): void => {
-            bytes += out.length;
-            writeSync(fd, out.bytes, 0, out.length);
-            out.length = 0;
-          };
-          const records = reader.drainUnsafe((view, offset, length) => {
-            total[0] = (total[0] as number) + view.getUint32(offset, true);
-            writer.write(out, record.point(view, offset, length));
-            if (out.length >= 65536) flush();
-          });
-          flush();
-          return { records, sum: total[0] ?? 0, bytes };
-        });
-    }),
-  },
+  json: { name: 'JSON lines, written to /dev/null', mode: 'json', peers: both, open: lines(() => ({ source: eventSource(sys) })) },
   perf: {
     name: 'perf buffer, in place (drainUnsafe)',
     mode: 'perf',
     peers: both,
     open: (producer) => {
       const reader = new PerfReader(sys, producer.mapFd, producer.maxEntries, { bytesPerCpu: perfPages * 4096 });
-      const drain: Drain = () =>
-        timed(() => {
-          total[0] = 0;
-          const records = reader.drainUnsafe((view, offset) => {
-            total[0] = (total[0] as number) + view.getUint32(offset, true);
-          });
-          return { records, sum: total[0] ?? 0 };
-        });
-      return { drain, close: () => reader.close() };
+      return { drain: () => summed(() => reader.drainUnsafe(addNumber)), close: () => reader.close() };
     },
+  },
+};
+
+/** A context in which every event comes from one pod. */
+function inPod(): EventContext {
+  const runtime = {
+    runtimeName: 'containerd',
+    containerName: 'web',
+    containerId: 'f0e1d2c3b4a5968778695a4b3c2d1e0ff0e1d2c3b4a5968778695a4b3c2d1e0f',
+    containerPid: 4242,
+    containerImageName: 'registry/shop/web:1.2',
+    containerImageDigest: `sha256:${'ab'.repeat(32)}`,
+    containerStartedAt: '2026-01-02T03:04:05.678901234Z',
+    innerContainerId: '',
+  };
+  const owner = { kind: 'Deployment', name: 'web' };
+  const k8s = {
+    node: 'node-1',
+    namespace: 'shop',
+    podName: 'web-6d4cf56db6-x7k2p',
+    containerName: 'web',
+    podLabels: 'app=web,pod-template-hash=6d4cf56db6',
+    hostnetwork: false,
+    owner,
+  };
+  const known = new Map<number, ContainerFields>([[mntns, { serial: 1, runtime, k8s }]]);
+  const containers: ContainerNames = {
+    columns: 'kubernetes',
+    version: 1,
+    byMntns: (inode) => known.get(inode) ?? null,
+    byNetns: () => null,
+  };
+  return hostContext(sys, { containers });
+}
+
+/** The same event on its way through more and more of what `rawbpf run` does with it: each way has all of those before. */
+export const chain: Readonly<Record<string, Way>> = {
+  numbers: {
+    name: 'JSON of the event alone: numbers and its command',
+    mode: 'drain',
+    peers: [],
+    open: lines(() => ({ source: eventSource(sys) })),
+  },
+  names: {
+    name: '+ time, user and group as text (13 fields)',
+    mode: 'drain',
+    peers: [],
+    open: lines(() => ({ source: eventSource(sys, hostContext(sys)) })),
+  },
+  pod: {
+    name: '+ the container and pod it happened in (28 fields)',
+    mode: 'drain',
+    peers: [],
+    open: lines(() => ({ source: eventSource(sys, inPod()) })),
+  },
+  filter: {
+    name: '+ a filter on two fields that all pass',
+    mode: 'drain',
+    peers: [],
+    open: lines(() => {
+      const source = eventSource(sys, inPod());
+      return { source, wanted: compileFilter(source, 'pid>=1000,comm~^worker') };
+    }),
+  },
+  sort: {
+    name: '+ sorted by two fields, a block at a time',
+    mode: 'drain',
+    peers: [],
+    open: written((out) => {
+      const source = eventSource(sys, inPod());
+      const wanted = compileFilter(source, 'pid>=1000,comm~^worker');
+      const sorting = compileSorting(source, 'comm,-pid');
+      const writer = new JsonWriter(source);
+      const record = source.makeRecord();
+      const bytes = new Uint8Array(blockRecords * eventSize);
+      return (view, offsets, lengths, count) => {
+        let kept = 0;
+        for (let i = 0; i < count; i++) {
+          const at = offsets[i] as number;
+          if (!wanted(record.point(view, at, lengths[i] as number))) continue;
+          bytes.set(record.bytes.subarray(at, at + eventSize), kept++ * eventSize);
+        }
+        const list = new RecordList(bytes.subarray(0, kept * eventSize), eventSize, record);
+        for (const each of arrange(list, sorting)) writer.write(out, each);
+      };
+    }),
   },
 };
 
@@ -234,7 +333,7 @@ export type DrainTimes = Readonly<Record<'ours' | PeerName, readonly number[]>>;
 
 /** Rounds of one way and of its peers, in turns, each after the buffer has been filled anew. */
 export async function measure(key: string, programs: PeerPrograms, rounds: number): Promise<DrainTimes> {
-  const way = ways[key];
+  const way = ways[key] ?? chain[key];
   if (way === undefined) throw new Error(`no way ${key}`);
   const times: Record<'ours' | PeerName, number[]> = { ours: [], libbpf: [], cilium: [] };
   // Everybody has a buffer of his own, mapped once: the kernel writes the same into each.

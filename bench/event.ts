@@ -1,6 +1,7 @@
 import { Btf, BtfBuilder, type BtfMember } from '../src/btf/index.ts';
 import { BPF_FUNC, BPF_MAP_TYPE } from '../src/bpf/uapi/index.ts';
 import { hostContext } from '../src/enrich/context.ts';
+import type { EventContext } from '../src/gadget/context.ts';
 import { buildDataSource, type DataSource } from '../src/gadget/data-source.ts';
 import { bpf } from '../src/sys/bpf.ts';
 import { possibleCpus } from '../src/sys/cpus.ts';
@@ -17,13 +18,25 @@ export const maxRun = 1024;
 
 const u32s = ['pid', 'tid', 'uid', 'gid', 'ret', 'flags'] as const;
 
-function member(name: string, typeId: number, offset: number): BtfMember {
-  return { name, typeId, bitOffset: offset * 8, bitSize: 0 };
-}
+/** What fields of {@link eventSource} are called where they have the types that gadgets give them. */
+const gadgetTypes: Readonly<Record<string, { readonly name: string; readonly type: string }>> = {
+  time: { name: 'timestamp_raw', type: 'gadget_timestamp' },
+  uid: { name: 'uid', type: 'gadget_uid' },
+  gid: { name: 'gid', type: 'gadget_gid' },
+  mntns: { name: 'mntns_id', type: 'gadget_mntns_id' },
+};
 
-/** The event's struct as BTF, and its data source. The layout is repeated in peers/libbpf.c and peers/cilium/main.go. */
-export function eventSource(sys: Sys): DataSource {
+/**
+ * The event's struct as BTF, and its data source. The layout is repeated in peers/libbpf.c and peers/cilium/main.go. With a
+ * context its fields have the types of gadgets: times, users and containers are told beside the numbers.
+ */
+export function eventSource(sys: Sys, context?: EventContext): DataSource {
   const builder = new BtfBuilder();
+  const member = (name: string, typeId: number, offset: number): BtfMember => {
+    const special = context === undefined ? undefined : gadgetTypes[name];
+    const type = special === undefined ? typeId : builder.add({ kind: 'TYPEDEF', name: special.type, typeId, attribute: false });
+    return { name: special?.name ?? name, typeId: type, bitOffset: offset * 8, bitSize: 0 };
+  };
   const int = (name: string, size: number, encoding: number): number =>
     builder.add({ kind: 'INT', name, size, encoding, bitOffset: 0, bits: size * 8 });
   const u64 = int('unsigned long long', 8, 0);
@@ -43,7 +56,7 @@ export function eventSource(sys: Sys): DataSource {
       member('comm', comm, 48),
     ],
   });
-  return buildDataSource({ name: 'event', kind: 'tracer', btf: Btf.parse(builder.encode()), typeId, context: hostContext(sys) });
+  return buildDataSource({ name: 'event', kind: 'tracer', btf: Btf.parse(builder.encode()), typeId, context: context ?? hostContext(sys) });
 }
 
 // include/uapi/linux/bpf.h and bpf_common.h: the codes of the few instructions that are needed.
@@ -102,7 +115,7 @@ export interface EventProducer {
 }
 
 /** The mount namespace that events carry. */
-const mntns = 4026531841;
+export const mntns = 4026531841;
 
 /** A producer into a new ring buffer, or into that of `shared`; `flags` are those of bpf_ringbuf_submit. */
 export function ringProducer(sys: Sys, maxEntries: number, shared?: number, flags = 0): EventProducer {

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { measure, ways, type DrainTimes } from './drain.ts';
+import { chain, measure, ways, type DrainTimes } from './drain.ts';
 import { measureLatency, measureLive, type LatencyResult, type LiveResult } from './live.ts';
 import { buildPeers, median, type PeerPrograms } from './peer.ts';
 
@@ -34,6 +34,20 @@ function drains(programs: PeerPrograms, rounds: number, only: readonly string[] 
     console.log(
       `${key.padEnd(8)} ${ns(ours)} ns   libbpf ${ns(libbpf)} (${(ours / libbpf).toFixed(2)} x)   cilium/ebpf ${ns(cilium)} (${(ours / cilium).toFixed(2)} x)   ${way.name}`,
     );
+  }
+  return rows;
+}
+
+/** What each step between an event and its line costs, beside the plain line of the same records. */
+function steps(programs: PeerPrograms, rounds: number, only: readonly string[] | null): unknown[] {
+  if (only !== null && !only.includes('chain')) return [];
+  const rows: { row: string; what: string; ours: number; ratio: number }[] = [];
+  for (const [key, way] of Object.entries(chain)) {
+    const times = part(['--part', key, '--peers', JSON.stringify(programs), '--rounds', String(rounds)]) as DrainTimes;
+    const ours = median(times.ours);
+    const ratio = ours / (rows[0]?.ours ?? ours);
+    rows.push({ row: `chain.${key}`, what: way.name, ours, ratio });
+    console.log(`chain    ${ns(ours)} ns   ${ratio.toFixed(2)} x   ${way.name}`);
   }
   return rows;
 }
@@ -97,7 +111,7 @@ async function main(): Promise<void> {
   try {
     const programs = buildPeers(folder);
     const only = option('--only')?.split(',') ?? null;
-    const rows = [...drains(programs, rounds, only), ...live(programs, rounds, only)];
+    const rows = [...drains(programs, rounds, only), ...steps(programs, rounds, only), ...live(programs, rounds, only)];
     const file = option('--json');
     if (file !== null) writeFileSync(file, `${JSON.stringify({ node: process.version, rounds, rows }, null, 2)}\n`);
   } finally {

@@ -21,6 +21,15 @@ export function fetchOptions(given: ParsedOptions, sources: readonly { readonly 
   };
 }
 
+/** What `--wakeup` says: 0 for a wake-up by events, else the milliseconds between looks. */
+export function wakeupMs(given: ParsedOptions): number {
+  const text = given.text('wakeup') ?? 'event';
+  if (text === 'event') return 0;
+  const ms = intervalMs('wakeup', text);
+  if (ms >= 1) return ms;
+  throw usage(`--wakeup ${text} is too often`, 'it is at least 1ms, or the word event');
+}
+
 interface Values {
   readonly all: number | null;
   readonly single: ReadonlyMap<string, number>;

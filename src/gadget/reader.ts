@@ -20,17 +20,25 @@ export interface ReaderWishes {
   readonly bufferSize?: number | null;
   /** Perf buffers, one for each CPU, give events in the order of their times only where that is asked for; ring buffers always do. */
   readonly ordered?: boolean;
+  /** The programs wake nobody: milliseconds between looks; 0 where they do. */
+  readonly wakeupMs?: number;
 }
 
 /** Opens the reader that fits the buffer a tracer writes to; `spec` is the map as the gadget declares it. */
-export function openReader(map: BpfMap, spec: MapSpec, { bufferSize = null, ordered = false }: ReaderWishes = {}): EventSource {
+export function openReader(
+  map: BpfMap,
+  spec: MapSpec,
+  { bufferSize = null, ordered = false, wakeupMs = 0 }: ReaderWishes = {},
+): EventSource {
   const { sys, pageSize, possibleCpus } = map.kernel;
   const { BPF_MAP_TYPE_RINGBUF } = BPF_MAP_TYPE;
-  if (map.type === BPF_MAP_TYPE_RINGBUF) return new RingbufReader(sys, map.fd, map.maxEntries);
+  if (map.type === BPF_MAP_TYPE_RINGBUF) return new RingbufReader(sys, map.fd, map.maxEntries, { pollIntervalMs: wakeupMs });
   // A declared size counts for all CPUs together: their buffers share it, rounded up.
   const declared = spec.type === BPF_MAP_TYPE_RINGBUF ? spec.maxEntries : 0;
   const share = (bufferSize ?? declared) / possibleCpus.length;
   const least = (bufferSize === null ? perfPages : 1) * pageSize;
   const bytesPerCpu = Math.max(least, 2 ** Math.ceil(Math.log2(Math.max(1, share))));
-  return new PerfReader(sys, map.fd, map.maxEntries, { bytesPerCpu, ordered });
+  // Half full is a reason to come sooner.
+  const lazy = wakeupMs > 0 ? { watermark: bytesPerCpu / 2, pollIntervalMs: wakeupMs } : {};
+  return new PerfReader(sys, map.fd, map.maxEntries, { bytesPerCpu, ordered, ...lazy });
 }

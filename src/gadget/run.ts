@@ -4,7 +4,6 @@ import type { EventSource } from '../bpf/events/event-source.ts';
 import type { UnsafeVisitor } from '../bpf/events/record-block.ts';
 import type { BpfMap } from '../bpf/map/map.ts';
 import { namedMap, type LoadOptions } from '../bpf/collection/options.ts';
-import { countLosses } from '../bpf/object/count-losses.ts';
 import type { ObjectSpec } from '../bpf/object/spec.ts';
 import { BPF_MAP_TYPE } from '../bpf/uapi/index.ts';
 import { Kernel } from '../bpf/kernel/kernel.ts';
@@ -17,8 +16,9 @@ import type { DataSource } from './data-source.ts';
 import type { Gadget } from './gadget.ts';
 import { pinsOf } from './pins.ts';
 import { specToLoad } from './load-spec.ts';
+import { countingSpec, quietSpec } from './rewritten-spec.ts';
 import { selfVariables } from './self.ts';
-import { LossCounter, sharedCounter, type LossPlace } from './loss-counter.ts';
+import { LossCounter, type LossPlace } from './loss-counter.ts';
 import type { ParamValue } from './params.ts';
 import { kernelStackMap } from './kernel-stacks.ts';
 import { buildIdMap, userStackMap } from './user-stacks.ts';
@@ -70,6 +70,11 @@ export interface RunOptions extends FetchOptions {
   readonly countLoss?: boolean;
   /** Bytes of each buffer that events come through, rounded up to a power of two of pages; as the gadget declares them unless given. */
   readonly bufferSize?: number;
+  /**
+   * Programs wake the reader for no event, and it looks this often (milliseconds): producers pay less, events come up to so much
+   * later, and the buffer has to hold what comes in between. Unless given, the first event that finds the reader idle wakes it.
+   */
+  readonly wakeupMs?: number;
 }
 
 /** What happened to events; exact. */
@@ -222,7 +227,7 @@ export class GadgetRun {
     for (const { attaches } of loads) for (const name of attaches ?? []) this.#ofParts.add(name);
     const valueSizes = Object.assign({}, ...loads.map((load) => load.valueSizes ?? {})) as Readonly<Record<string, number>>;
     const maps = Object.assign({}, ...loads.map((load) => load.maps ?? {})) as Readonly<Record<string, BpfMap>>;
-    this.#collection = this.#loadCounting(specToLoad(gadget, this.#kernel, valueSizes, maps), {
+    this.#collection = this.#loadCounting(quietSpec(specToLoad(gadget, this.#kernel, valueSizes, maps), this.#kernel, this.#options), {
       mapSizes: Object.assign(this.#bufferSizes(), ...loads.map((load) => load.mapSizes ?? {})) as Record<string, number>,
       replaceMaps: maps,
       variables: Object.assign(selfVariables(gadget), ...loads.map((load) => load.variables ?? {})) as Readonly<Record<string, unknown>>,
@@ -240,7 +245,7 @@ export class GadgetRun {
 
   /** Loads the object made to count; as it is, with a notice, where this kernel's verifier refuses that. */
   #loadCounting(spec: ObjectSpec, options: LoadOptions): Collection {
-    const counting = this.#counting(spec);
+    const counting = this.#options.countLoss === true ? countingSpec(spec, this.gadget.contract) : spec;
     try {
       return loadCollection(this.#kernel, counting, options);
     } catch (error) {
@@ -250,13 +255,6 @@ export class GadgetRun {
       this.#notice(`lost events are not counted: this kernel refuses the programs made to count them (${error.message})`);
       return plain;
     }
-  }
-
-  /** The object, made to count lost events where that is asked for and it does not count them itself. */
-  #counting(spec: ObjectSpec): ObjectSpec {
-    if (this.#options.countLoss !== true) return spec;
-    const counts = this.gadget.contract.tracers.every(({ lostMap }) => lostMap !== null);
-    return counts || spec.variables.some(({ name }) => name === sharedCounter) ? spec : countLosses(spec);
   }
 
   /** Sizes of ring buffers; perf buffers are sized when they are opened. */
@@ -288,7 +286,11 @@ export class GadgetRun {
       const source = this.#sourceOf(declaration.name);
       const spec = namedMap(this.gadget.spec, declaration.map);
       const map = collection.map(declaration.map);
-      const reader = openReader(map, spec, { bufferSize: this.#bufferSize(), ordered: this.#options.ordered === true });
+      const reader = openReader(map, spec, {
+        bufferSize: this.#bufferSize(),
+        ordered: this.#options.ordered === true,
+        wakeupMs: this.#options.wakeupMs ?? 0,
+      });
       if (map.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF && source.size > maxPerfEvent)
         this.#notice(
           `events of ${source.name} have up to ${source.size} bytes: without ring buffers those longer than ${maxPerfEvent} are refused, and counted as lost`,

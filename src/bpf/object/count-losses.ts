@@ -1,10 +1,7 @@
-import { STB, STV } from '../../elf/constants.ts';
 import { asm } from '../insn/asm.ts';
-import { encodeInsns, InsnSlots, type Insn } from '../insn/insn.ts';
-import { BPF_OPCODE } from '../insn/opcodes.ts';
 import { BPF_FUNC, BPF_MAP_TYPE } from '../uapi/index.ts';
-import type { CodeSection, FunctionSymbol, InsnRelocation, MapSpec, ObjectSpec } from './spec.ts';
-import { freeSectionIndex, withCode } from './with-code.ts';
+import type { InsnRelocation, MapSpec, ObjectSpec } from './spec.ts';
+import { wrapHelpers, type HelperWrapper } from './wrapped-helpers.ts';
 
 /** The map of {@link countLosses}: an array of one u64, the events that found no room. */
 export const LOST_EVENTS_MAP = 'rawbpf_lost';
@@ -31,57 +28,19 @@ const counted: readonly { readonly helper: number; readonly name: string; readon
  * }
  */
 export function countLosses(spec: ObjectSpec): ObjectSpec {
-  const index = freeSectionIndex(spec);
-  const counting = countingSection(index);
-  const code = new Map<number, CodeSection>();
-  let calls = 0;
-  for (const [key, section] of spec.code) {
-    const rewritten = redirectCalls(section, counting);
-    if (rewritten !== section) calls++;
-    code.set(key, rewritten);
-  }
-  if (calls === 0) return spec;
-  code.set(index, counting);
-  return { ...withCode(spec, code), maps: [...spec.maps, lostEventsMap()] };
+  return wrapHelpers(spec, { name: sectionName, wrappers: counted.map(counting), maps: [lostEventsMap()] });
 }
 
-/** The section with its calls of counted helpers turned into calls of the counting functions; itself where it has none. */
-function redirectCalls(section: CodeSection, counting: CodeSection): CodeSection {
-  const slots = new InsnSlots(section.insns.slice());
-  const added: InsnRelocation[] = [];
-  for (let insn = 0; insn < slots.count; insn++) {
-    const code = slots.code(insn);
-    // The second half of a wide load holds data.
-    if (code === BPF_OPCODE.LDIMM64) insn++;
-    if (code !== BPF_OPCODE.CALL || slots.src(insn) !== 0) continue;
-    const which = counted.findIndex(({ helper }) => helper === slots.imm(insn));
-    const fn = counting.functions[which];
-    if (fn === undefined) continue;
-    slots.setSrc(insn, 1);
-    slots.setImm(insn, -1);
-    added.push({ insn, target: { kind: 'call', sectionIndex: counting.index, offset: fn.insn * 8, symbol: fn.name } });
-  }
-  if (added.length === 0) return section;
-  const relocations = [...section.relocations, ...added].toSorted((a, b) => a.insn - b.insn);
-  return { ...section, insns: slots.bytes, relocations };
-}
-
-function countingSection(index: number): CodeSection {
-  const insns: Insn[] = [];
-  const functions: FunctionSymbol[] = [];
-  const relocations: InsnRelocation[] = [];
-  for (const { helper, name, fails } of counted) {
-    const start = insns.length;
-    const add = [...asm.ldMapValue(1, 0, 0), ...asm.movImm(2, 1), ...asm.atomic('DW', 0, 1, 0, 2)];
-    insns.push(...asm.call(helper));
-    // What was reserved goes to the caller as it is; where nothing was, the verifier has to see a zero.
-    if (fails === 'null') insns.push(...asm.jumpImm('JNE', 0, 0, add.length + 1), ...add, ...asm.movImm(0, 0));
-    else insns.push(...asm.jumpImm('JEQ', 0, 0, add.length), ...add);
-    insns.push(...asm.exit());
-    relocations.push({ insn: start + 2, target: { kind: 'map_value', map: LOST_EVENTS_MAP, offset: 0 } });
-    functions.push({ name, insn: start, insnCount: insns.length - start, binding: STB.LOCAL, visibility: STV.DEFAULT });
-  }
-  return { index, name: sectionName, insns: encodeInsns(insns), relocations, functions };
+/** Makes the call, and adds one where it fails. */
+function counting({ helper, name, fails }: (typeof counted)[number]): HelperWrapper {
+  const add = [...asm.ldMapValue(1, 0, 0), ...asm.movImm(2, 1), ...asm.atomic('DW', 0, 1, 0, 2)];
+  const relocations: InsnRelocation[] = [{ insn: 2, target: { kind: 'map_value', map: LOST_EVENTS_MAP, offset: 0 } }];
+  // What was reserved goes to the caller as it is; where nothing was, the verifier has to see a zero.
+  const rest =
+    fails === 'null'
+      ? [...asm.jumpImm('JNE', 0, 0, add.length + 1), ...add, ...asm.movImm(0, 0)]
+      : [...asm.jumpImm('JEQ', 0, 0, add.length), ...add];
+  return { helper, name, insns: [...asm.call(helper), ...rest, ...asm.exit()], relocations };
 }
 
 function lostEventsMap(): MapSpec {

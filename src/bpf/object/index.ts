@@ -2,6 +2,7 @@ export { checkKernels } from './check/check-kernels.ts';
 export { offlineKernel, type OfflineKernel, type OfflineKernelOptions } from './check/offline-kernel.ts';
 export type * from './check/report.ts';
 export { countLosses, LOST_EVENTS_MAP } from './count-losses.ts';
+export { silenceWakeups } from './silence-wakeups.ts';
 export { LinkError } from './link/error.ts';
 export { linkObject, linkProgram } from './link/link.ts';
 export { LinkSession, type LinkOptions } from './link/session.ts';

@@ -24,7 +24,7 @@ import { containerOptions, containerPart, hostRootOf, openContainers, scopeOf, s
 import { clusterOf, clusterOptions, hasEndpoints, startCluster } from '../cluster.ts';
 import { commonOptions, outputOption, type Command, type CommandContext } from '../command.ts';
 import { compileGadget } from '../compile.ts';
-import { fetchOptions } from '../fetch-options.ts';
+import { fetchOptions, wakeupMs } from '../fetch-options.ts';
 import { findGadget, type GadgetFiles } from '../gadget-files.ts';
 import { commandHelp } from '../help.ts';
 import { parseOptions, usage, type OptionSpec, type ParsedOptions } from '../options.ts';
@@ -49,6 +49,11 @@ const options: readonly OptionSpec[] = [
   { name: 'timeout', short: 't', value: 'S', help: 'stop after S seconds' },
   { name: 'max-events', value: 'N', help: 'stop after N events' },
   { name: 'buffer-size', value: 'BYTES', help: 'size of the buffer that events come through, such as 256K or 4M' },
+  {
+    name: 'wakeup',
+    value: 'T',
+    help: 'event (default): events wake the reader; a time such as 50ms: it looks so often, and producers are spared that',
+  },
   { name: 'count-loss', help: 'make an object that does not count lost events count them' },
   {
     name: 'iface',
@@ -163,6 +168,7 @@ function checkFlags(gadget: Gadget, given: ParsedOptions, own: readonly OptionSp
   given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
   given.integer('max-entries', { min: 0, max: Number.MAX_SAFE_INTEGER });
   void fetchOptions(given, gadget.sources);
+  void wakeupMs(given);
   given.choice('output', OUTPUT_MODES);
   given.seconds('timeout');
   scopeOf(given);
@@ -228,6 +234,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     ...(most === null ? {} : { maxEvents: most }),
     ...(bufferSize === null ? {} : { bufferSize }),
     countLoss: given.flag('count-loss'),
+    wakeupMs: wakeupMs(given),
     ...fetchOptions(given, gadget.sources),
   });
   const output = new EventOutput({

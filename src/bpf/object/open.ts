@@ -4,7 +4,7 @@ import { fixupDatasecs } from '../../btf/fixup.ts';
 import { EM, ET } from '../../elf/constants.ts';
 import { parseElf } from '../../elf/file.ts';
 import type { ElfFile } from '../../elf/types.ts';
-import { FormatError, RawbpfError } from '../../error.ts';
+import { type ErrorPlace, FormatError, RawbpfError } from '../../error.ts';
 import { swapInsns } from '../insn/insn.ts';
 import { BPF_MAP_TYPE } from '../uapi/index.ts';
 import { type PlacedMap, readBtfMaps } from './btf-maps.ts';
@@ -99,14 +99,14 @@ export function openObject(bytes: Uint8Array, options: OpenOptions = {}): Object
 
 function checkKind(elf: ElfFile): void {
   const { type, machine } = elf.header;
-  if (type !== ET.REL) throw notBpf(`its ELF type is ${type}, not a relocatable file`);
+  if (type !== ET.REL) throw notBpf(`its ELF type is ${type}, not a relocatable file`, { field: 'e_type', offset: 16 });
   // Old LLVM left e_machine zero.
-  if (machine !== EM.NONE && machine !== EM.BPF) throw notBpf(`it is for machine ${machine}`);
-  if (elf.symbols.length === 0) throw notBpf('it has no symbol table: was it stripped?');
+  if (machine !== EM.NONE && machine !== EM.BPF) throw notBpf(`it is for machine ${machine}`, { field: 'e_machine', offset: 18 });
+  if (elf.symbols.length === 0) throw notBpf('it has no symbol table: was it stripped?', { section: '.symtab' });
 }
 
-function notBpf(why: string): FormatError {
-  return new FormatError({ code: 'E_NOT_BPF', what: 'not a BPF object', why, next: 'compile with clang -target bpf -c' });
+function notBpf(why: string, where: ErrorPlace): FormatError {
+  return new FormatError({ code: 'E_NOT_BPF', what: 'not a BPF object', where, why, next: 'compile with clang -target bpf -c' });
 }
 
 interface ObjectTypes {
@@ -124,6 +124,7 @@ function readTypes(sections: ObjectSections, strict: boolean): ObjectTypes {
     throw new FormatError({
       code: 'E_NO_BTF',
       what: 'the object has no BTF',
+      where: { section: '.BTF' },
       why: 'its maps are described by it',
       next: 'compile with -g',
     });

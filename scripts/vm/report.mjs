@@ -70,7 +70,7 @@ export function writeReport(root) {
 const head = `# What was run on which kernel
 
 Made by \`node scripts/test-vm.mjs --report\` from the results that \`npm run test:vm\` keeps in docs/kernels/: Debian's own kernels,
-booted under QEMU without hardware virtualisation, 2 CPUs, 1 GiB, cgroup v2 alone. [attach.md](attach.md) says for each section name
+booted under QEMU without hardware virtualisation, 2 CPUs, 3 GiB, cgroup v2 alone. [attach.md](attach.md) says for each section name
 what attaches and fires there. Numbers in brackets are reasons, at the end.
 `;
 const gadgetHead = `Each gadget is loaded, attached, and the thing done that it shows; *own tests* are those of test/gadgets, which compare every field
@@ -122,7 +122,7 @@ function summary(all) {
       'skipped',
       'of which ring buffers taken away',
     ),
-    row(...Array.from({ length: 9 }, () => '---')),
+    row(...Array.from({ length: 10 }, () => '---')),
   ];
   for (const { kernel, ring, perf } of all) {
     const [plain, less] = [counts(ring.tests), counts(perf.tests)];
@@ -139,6 +139,7 @@ function summary(all) {
         plain.passed,
         plain.failed,
         plain.skipped,
+        `${plain.left} files`,
         lessText,
       ),
     );
@@ -164,7 +165,7 @@ function ownTests(gadget) {
 
 function gadgetTable(all, part, reasons) {
   if (all.length === 0) return ['No run yet.'];
-  const names = [...new Set(all.flatMap((kept) => Object.keys(part(kept).run)))].toSorted((a, b) => a.localeCompare(b, 'en'));
+  const names = [...new Set(all.flatMap((kept) => [...Object.keys(part(kept).run), ...Object.keys(part(kept).check)]))].toSorted((a, b) => a.localeCompare(b, 'en'));
   return [
     row('gadget', ...all.map(({ kernel }) => kernel)),
     row('---', ...all.map(() => '---')),
@@ -175,10 +176,10 @@ function gadgetTable(all, part, reasons) {
 function gadgetCell(name, { check, run, tests }, reasons) {
   const loaded = check[name];
   const ran = run[name];
-  if (ran === undefined) return '-';
   const parts = [];
   if (loaded !== undefined && !loaded.loads) parts.push(`**does not load** ${reasons.of(loaded.error?.message ?? '')}`);
-  if (ran.error !== null) parts.push(`**does not run** ${reasons.of(ran.error.message)}`);
+  if (ran === undefined) parts.push(loaded?.loads === true ? 'loads' : '-');
+  else if (ran.error !== null) parts.push(`**does not run** ${reasons.of(ran.error.message)}`);
   else {
     if (ran.attached.length > 0) parts.push(kindsOf(ran.attached));
     if (ran.none !== null) parts.push('attached');

@@ -165,7 +165,9 @@ function ownTests(gadget) {
 
 function gadgetTable(all, part, reasons) {
   if (all.length === 0) return ['No run yet.'];
-  const names = [...new Set(all.flatMap((kept) => [...Object.keys(part(kept).run), ...Object.keys(part(kept).check)]))].toSorted((a, b) => a.localeCompare(b, 'en'));
+  const names = [...new Set(all.flatMap((kept) => [...Object.keys(part(kept).run), ...Object.keys(part(kept).check)]))].toSorted((a, b) =>
+    a.localeCompare(b, 'en'),
+  );
   return [
     row('gadget', ...all.map(({ kernel }) => kernel)),
     row('---', ...all.map(() => '---')),

@@ -46,6 +46,8 @@ export interface EndpointName {
   readonly labels: string;
   /** Of a service: which pods are behind it, as `a=b,c=d`. */
   readonly selector: string;
+  /** Of a service: the ports of the pods behind it, numbers or names, by its own as `80/TCP`. */
+  readonly targetPorts?: ReadonlyMap<string, string>;
 }
 
 /** Whose an address is now; never waits. */

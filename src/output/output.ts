@@ -7,13 +7,14 @@ import { ByteWriter } from './byte-writer.ts';
 import { ColumnsWriter } from './columns.ts';
 import { JsonWriter } from './json.ts';
 import { indentJson } from './json-layout.ts';
+import { PolicyWriter } from './network-policy/writer.ts';
 import { PcapngWriter } from './pcapng.ts';
 import { selectFields } from './select.ts';
 import { arrange, compileSorting, type Sorting } from './sort.ts';
 import { YamlWriter } from './yaml.ts';
 
 /** Forms that events can be written in. */
-export const OUTPUT_MODES = ['columns', 'json', 'jsonpretty', 'yaml', 'pcap-ng', 'none'] as const;
+export const OUTPUT_MODES = ['columns', 'json', 'jsonpretty', 'yaml', 'pcap-ng', 'advise', 'none'] as const;
 export type OutputMode = (typeof OUTPUT_MODES)[number];
 
 /** Where output goes: `process.stdout` or anything with its two methods. */
@@ -127,6 +128,12 @@ export class EventOutput {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
+  /** Writes what is told when no more events come, and hands everything to the target. */
+  end(): void {
+    for (const writer of this.#writers.values()) putText(this.#out, writer.end?.() ?? '');
+    this.flush();
+  }
+
   /** Hands everything written so far to the target. */
   flush(): void {
     this.#scheduled = false;
@@ -184,6 +191,8 @@ interface SourceWriter {
   event(out: ByteWriter, record: EventRecord): void;
   batch(out: ByteWriter, records: Iterable<EventRecord>): void;
   readonly resize?: (width: number | null) => void;
+  /** What comes after the last event. */
+  readonly end?: () => string;
 }
 
 function makeWriter({ mode, width = null, deviceName }: OutputOptions, source: DataSource, fields: readonly Field[] | null): SourceWriter {
@@ -198,6 +207,8 @@ function makeWriter({ mode, width = null, deviceName }: OutputOptions, source: D
       return yamlWriter(new YamlWriter(source));
     case 'pcap-ng':
       return pcapngWriter(new PcapngWriter(source, deviceName));
+    case 'advise':
+      return policyWriter(new PolicyWriter(source));
     default:
       return { event() {}, batch() {} };
   }
@@ -268,6 +279,14 @@ function pcapngWriter(pcapng: PcapngWriter): SourceWriter {
     batch(out, records) {
       for (const record of records) event(out, record);
     },
+  };
+}
+
+function policyWriter(policies: PolicyWriter): SourceWriter {
+  return {
+    event: (_, record) => policies.event(record),
+    batch: (_, records) => policies.batch(records),
+    end: () => policies.finish(),
   };
 }
 

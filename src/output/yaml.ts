@@ -60,6 +60,7 @@ function floatText(value: number, narrow: boolean): string {
   return narrow ? float32Text(value) : String(value);
 }
 
-function scalarText(text: string): string {
+/** A text on one line, in quotes where YAML needs them. */
+export function scalarText(text: string): string {
   return plain.test(text) && !reserved.test(text) ? text : jsonText(text);
 }

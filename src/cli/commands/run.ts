@@ -272,7 +272,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     if (given.flag('verbose'))
       stderr.write(`${run.attached.map((link) => `${files.name}: ${printable(link)}\n`).join('')}${files.name}: attached\n`);
     const result = await run.done;
-    output.flush();
+    output.end();
     // Who asked for the end gets it soon, even where nobody reads stdout any more; a slow reader gets everything.
     for (let left = Number.POSITIVE_INFINITY; output.congested && !(asked && process.stdout.writableLength >= left);) {
       left = process.stdout.writableLength;

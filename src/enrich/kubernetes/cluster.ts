@@ -75,8 +75,8 @@ export class Cluster implements EndpointNames {
     if (holder === null) return null;
     let name = this.#names.get(holder);
     if (name === undefined) {
-      const { kind, namespace, labels, selector } = holder;
-      name = { kind, name: holder.name, namespace, labels, selector };
+      const { kind, namespace, labels, selector, targetPorts } = holder;
+      name = { kind, name: holder.name, namespace, labels, selector, ...(targetPorts === undefined ? {} : { targetPorts }) };
       this.#names.set(holder, name);
     }
     return name;

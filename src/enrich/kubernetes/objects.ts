@@ -1,4 +1,4 @@
-import { at, elements, member, text, texts, type Json } from '../json.ts';
+import { at, elements, integer, member, text, texts, type Json } from '../json.ts';
 import { parseIp, ip4Text, ip6Text } from '../../gadget/special/ip.ts';
 import type { OwnerReference } from '../containers/names.ts';
 
@@ -17,6 +17,8 @@ export interface NamedObject {
   readonly selector: string;
   /** In canonical form; none for what has no address of its own. */
   readonly ips: readonly string[];
+  /** Of a service, where they differ: the ports of the pods behind it, numbers or names, by its own as `80/TCP`. */
+  readonly targetPorts?: ReadonlyMap<string, string>;
   /** Of several with one address the lowest counts. */
   readonly rank: number;
 }
@@ -59,13 +61,26 @@ export function serviceObject(value: Json): NamedObject | null {
   if (meta === null) return null;
   const balancers = elements(at(value, 'status', 'loadBalancer', 'ingress')).map((each) => member(each, 'ip'));
   const own = [...elements(at(value, 'spec', 'clusterIPs')), at(value, 'spec', 'clusterIP'), ...elements(at(value, 'spec', 'externalIPs'))];
+  const targetPorts = targetPortsOf(value);
   return {
     ...meta,
+    ...(targetPorts.size === 0 ? {} : { targetPorts }),
     kind: 'svc',
     selector: labelText(texts(at(value, 'spec', 'selector'))),
     ips: addresses([...own, ...balancers]),
     rank: ranks.svc,
   };
+}
+
+function targetPortsOf(value: Json): ReadonlyMap<string, string> {
+  const ports = new Map<string, string>();
+  for (const each of elements(at(value, 'spec', 'ports'))) {
+    const port = integer(member(each, 'port'));
+    const target = member(each, 'targetPort');
+    const to = text(target) || String(integer(target));
+    if (port > 0 && to !== '0' && to !== String(port)) ports.set(`${port}/${text(member(each, 'protocol')) || 'TCP'}`, to);
+  }
+  return ports;
 }
 
 /** A node with the addresses that packets can have. */

@@ -41,6 +41,12 @@ export const l4endpointType: SpecialType = {
       builder.addNumberText(protocol, 'proto', protocolText)?.suggest('columns.hidden', 'true');
     }
     const nameOf = addNames(builder, field, addr);
+    if (nameOf !== null && port !== null && protocol !== null)
+      addTargetPort(builder, field, (record, at) => {
+        return (
+          nameOf(addr.text(record, at))?.targetPorts?.get(`${port.number(record, at)}/${protocolText(protocol.number(record, at))}`) ?? ''
+        );
+      });
     const endpoint = builder.add(
       {
         leaf: 'endpoint',
@@ -119,6 +125,16 @@ function addNames(builder: SourceBuilder, field: Field, addr: Field): ((address:
   add('podSelector', (name) => name?.selector ?? '');
   group.suggest('columns.hidden', 'true');
   return nameOf;
+}
+
+/** Adds `k8s.targetPort`: where a service hands packets on to, a number or a name. */
+function addTargetPort(builder: SourceBuilder, field: Field, text: (record: EventRecord, at: number) => string): void {
+  const group = inside(builder, field, 'k8s');
+  if (group === null) return;
+  builder
+    .add({ leaf: 'targetPort', parent: group, tags: ['name:targetPort'], slot: { shape: 'text', repeats: false, text } })
+    ?.suggest('columns.hidden', 'true')
+    .suggest('json.skip', 'true');
 }
 
 /** What columns show in place of the address, by its first letter a pod, service or node; null without a cluster, or for nobody's. */

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import { BARE } from './bare.mjs';
 
 /** What a rig in `dir` is made of; `found` is what fetchRuntimes() gives. */
 export function layout(dir, found) {
@@ -59,7 +60,13 @@ export function layout(dir, found) {
 }
 
 /** Which daemons a runtime needs, in the order in which they are started. */
-export const NEEDS = { containerd: ['containerd'], cri: ['containerd'], docker: ['containerd', 'docker'], podman: ['podman'] };
+export const NEEDS = {
+  containerd: ['containerd'],
+  cri: ['containerd'],
+  docker: ['containerd', 'docker'],
+  podman: ['podman'],
+  ...Object.fromEntries(BARE.map((name) => [name, []])),
+};
 
 /** Writes every configuration file. */
 export function configure(rig, found) {

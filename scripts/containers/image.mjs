@@ -26,17 +26,22 @@ const APPLETS = [
   'mount',
 ];
 
+/** A root directory of busybox and its applets. */
+export function makeRoot(root, { env }) {
+  const busybox = which('busybox', env.PATH);
+  for (const folder of ['bin', 'etc', 'tmp', 'proc', 'sys', 'dev']) fs.mkdirSync(path.join(root, folder), { recursive: true });
+  fs.copyFileSync(busybox, path.join(root, 'bin/busybox'));
+  for (const applet of APPLETS) fs.symlinkSync('busybox', path.join(root, 'bin', applet));
+  fs.writeFileSync(path.join(root, 'etc/passwd'), 'root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n');
+  fs.writeFileSync(path.join(root, 'etc/group'), 'root:x:0:\nnogroup:x:65534:\n');
+}
+
 /** Writes `file`; the image is called docker.io/library/NAME:1 by containerd, NAME:1 by docker, localhost/NAME:1 or docker.io's by podman. */
 export function makeImage(file, name, { env }) {
-  const busybox = which('busybox', env.PATH);
   const work = fs.mkdtempSync(`${file}.new-`);
   try {
     const root = path.join(work, 'root');
-    for (const folder of ['bin', 'etc', 'tmp', 'proc', 'sys', 'dev']) fs.mkdirSync(path.join(root, folder), { recursive: true });
-    fs.copyFileSync(busybox, path.join(root, 'bin/busybox'));
-    for (const applet of APPLETS) fs.symlinkSync('busybox', path.join(root, 'bin', applet));
-    fs.writeFileSync(path.join(root, 'etc/passwd'), 'root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n');
-    fs.writeFileSync(path.join(root, 'etc/group'), 'root:x:0:\nnogroup:x:65534:\n');
+    makeRoot(root, { env });
     const layer = path.join(work, 'layer.tar');
     const same = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'];
     execFileSync('tar', ['-C', root, ...same, '-cf', layer, '.']);

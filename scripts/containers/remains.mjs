@@ -6,7 +6,7 @@ import { startTime } from './daemons.mjs';
 import { cacheFolder } from './packages.mjs';
 
 /** Cgroup folders that runtimes make below each hierarchy's root and leave when they end. */
-const PARENTS = ['docker', 'default', 'moby', 'k8s.io', 'kubepods', 'libpod_parent'];
+const PARENTS = ['docker', 'default', 'moby', 'k8s.io', 'kubepods', 'libpod_parent', 'lxc.pivot'];
 
 /** Processes of this rig: those that name its folder among their arguments, and their descendants. */
 export function rigProcesses(dir) {

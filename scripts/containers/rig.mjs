@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { BARE, bareCommand, bareEnvironment, hasNspawn, prepareBare, removeNspawn } from './bare.mjs';
 import { Cri } from './cri.mjs';
 import { configure, endDaemon, layout, NEEDS, runIn, startDaemon, startTime } from './daemons.mjs';
 import { makeImage } from './image.mjs';
@@ -14,7 +15,8 @@ import { endProcesses, foreignCgroups, removeBridge, removeCgroups, rigMounts, r
 const HELP = `Real container runtimes for tests, below one folder.
 
   node scripts/containers/rig.mjs start RUNTIME...        docker, containerd, podman, cri; prints JSON: sockets, clients, image
-  node scripts/containers/rig.mjs exec RUNTIME ARGS...    runs the runtime's client: docker, ctr, podman
+                                                          runc, crun, lxc, systemd-nspawn: without a daemon
+  node scripts/containers/rig.mjs exec RUNTIME ARGS...    runs the runtime's client: docker, ctr, podman; of the others NAME COMMAND...
   node scripts/containers/rig.mjs pod NAME [CONTAINER=COMMAND...]   a pod through CRI; prints JSON: ids
        --namespace N  --uid UID  --label K=V  --host-network
   node scripts/containers/rig.mjs unpod SANDBOX           removes a pod
@@ -45,7 +47,13 @@ const writeState = (rig, state) => fs.writeFileSync(rig.state, JSON.stringify(st
 
 async function start(rig, found, runtimes) {
   fs.mkdirSync(rig.dir, { recursive: true });
-  const state = readState(rig) ?? { daemons: [], cgroups: foreignCgroups(), forwarding: fs.readFileSync(FORWARDING, 'utf8'), images: [] };
+  const state = readState(rig) ?? {
+    daemons: [],
+    cgroups: foreignCgroups(),
+    forwarding: fs.readFileSync(FORWARDING, 'utf8'),
+    images: [],
+    nspawn: hasNspawn(),
+  };
   configure(rig, found);
   if (!fs.existsSync(rig.image)) {
     makeImage(rig.image, 'rigbox', found);
@@ -59,6 +67,10 @@ async function start(rig, found, runtimes) {
       state.daemons.push(await startDaemon(rig, name, rig.sockets[name]));
       writeState(rig, state);
     }
+    if (BARE.includes(runtime)) {
+      prepareBare(rig);
+      continue;
+    }
     if (state.images.includes(runtime)) continue;
     const load = { docker: ['load', '-i'], podman: ['load', '-i'], containerd: ['image', 'import'], cri: ['image', 'import'] }[runtime];
     await patiently(() => runIn(rig, [...rig.cli[runtime], ...load, rig.image]));
@@ -70,10 +82,12 @@ async function start(rig, found, runtimes) {
 }
 
 function describe(rig, runtimes) {
-  const of = (runtime) => ({ socket: rig.sockets[runtime], cli: rig.cli[runtime], image: runtime === 'docker' ? 'rigbox:1' : IMAGE });
+  const of = (runtime) => ({ socket: rig.sockets[runtime], cli: clientOf(rig, runtime), image: runtime === 'docker' ? 'rigbox:1' : IMAGE });
   const env = Object.fromEntries(Object.entries(rig.env).filter(([key, value]) => process.env[key] !== value));
   return { dir: rig.dir, bridge: rig.bridge, runtimes: Object.fromEntries(runtimes.map((name) => [name, of(name)])), env };
 }
+
+const clientOf = (rig, runtime) => (BARE.includes(runtime) ? bareCommand(rig, runtime) : rig.cli[runtime]);
 
 async function stop(rig) {
   const state = readState(rig) ?? { daemons: [], cgroups: foreignCgroups() };
@@ -92,6 +106,7 @@ async function stop(rig) {
   unmountAll(rig.dir);
   removeBridge(rig.bridge);
   await removeCgroups(state.cgroups);
+  if (state.nspawn === false) removeNspawn();
   if (state.forwarding !== undefined) fs.writeFileSync(FORWARDING, state.forwarding);
   const mounts = rigMounts(rig.dir);
   if (mounts.length > 0) throw new Error(`still mounted: ${mounts.join(', ')}`);
@@ -203,6 +218,7 @@ async function main(args) {
   // A unix socket's path has at most 107 bytes, and containerd appends to it.
   if (dir.length > 70) throw new Error(`${dir} is too long for the paths of unix sockets`);
   const rig = layout(dir, found);
+  if (rest.some((name) => BARE.includes(name))) rig.env = bareEnvironment(rig.env);
   switch (what) {
     case 'fetch':
       print({ tree: found.tree });
@@ -222,7 +238,8 @@ async function main(args) {
       break;
     case 'exec':
       process.exitCode =
-        spawnSync(rig.cli[rest[0]][0], [...rig.cli[rest[0]].slice(1), ...passed], { env: rig.env, stdio: 'inherit' }).status ?? 1;
+        spawnSync(clientOf(rig, rest[0])[0], [...clientOf(rig, rest[0]).slice(1), ...passed], { env: rig.env, stdio: 'inherit' }).status ??
+        1;
       break;
     case 'pod':
       print(await pod(rig, rest[0], rest.slice(1), values));

@@ -47,6 +47,8 @@ const sweepMs = 5000;
 const setupMs = 10_000;
 /** Milliseconds until a report that was being written when it was to be read is looked at again. */
 const behindMs = 2;
+/** Milliseconds after which a container whose program was not seen to start has the id that it has. */
+const settleMs = 2000;
 /** Milliseconds that the first names are waited for. */
 const readyMs = 2000;
 
@@ -107,7 +109,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       hostRoot: options.hostRoot ?? '',
       polling: options.polling ?? 'never',
       onEvent: (event) => this.#take(event),
-      onBatchEnd: () => this.#settle(),
+      onBatchEnd: () => this.#checkLosses(),
       notice: (message) => this.#notice(message),
     });
     this.#world = { host: this.#tracker.host, node: options.node ?? '', timeText };
@@ -115,7 +117,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     this.#tracker.scan();
     this.#tracker.drain();
     this.#scanProcesses();
-    this.#settle();
+    this.#checkLosses();
     options.names?.onEvent?.((event) => {
       if (event.type !== 'names') return;
       this.#naming?.remember(event.id, event.names);
@@ -310,10 +312,11 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     const identity = identityOfCgroups(event);
     const own = space.container;
     if (own !== null && own.unique === space.unique) {
-      if (identity !== null && !own.hasId) this.#rename(own, identity);
+      const better = identity ?? (own.unsettled ? identityOfProcess(event, this.#tracker.host) : null);
+      if (better !== null && better.id !== '' && !own.hasId) this.#rename(own, better);
       own.update(event);
       if (event.kind !== TASK_EVENT.ATTACH && (own.pid === 0 || event.kind === TASK_EVENT.INIT)) own.setProcess(event);
-      if (event.kind === TASK_EVENT.EXEC) own.state = 'running';
+      if (event.kind === TASK_EVENT.EXEC) this.#settle(own);
       this.#byNetns.place(own);
       this.#announce(own);
       return;
@@ -388,14 +391,22 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     space.container = record;
     record.spaces.push(space);
     if (event.kind === TASK_EVENT.INIT || event.kind === TASK_EVENT.EXEC || event.fromMntns === 0) record.setProcess(event);
-    if (event.kind === TASK_EVENT.EXEC || event.fromMntns === 0) record.state = 'running';
+    if (event.kind === TASK_EVENT.EXEC || (event.kind === TASK_EVENT.NEW && event.fromMntns === 0)) record.state = 'running';
     this.#live.set(record.serial, record);
     if (record.hasId) this.#byId.set(record.id, record);
     this.#byNetns.place(record);
     this.#version++;
     this.#askName(record);
+    if (record.unsettled) this.#after(settleMs, () => record.unsettled && this.#settle(record));
     this.#decide(space, 'container');
     this.#announce(record);
+  }
+
+  /** Its program runs, or nothing was heard of one: its cgroup is final, and with that its id. */
+  #settle(record: ContainerRecord): void {
+    const { unsettled } = record;
+    if (record.state === 'created') record.state = 'running';
+    if (unsettled) this.#tellDecided(record.spaces);
   }
 
   #replaceMain(record: ContainerRecord, space: Space, event: TaskEvent): void {
@@ -410,6 +421,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     this.#byId.set(record.id, record);
     if (record.names === null && !record.naming) this.#askName(record);
     this.#version++;
+    if (!record.naming) this.#tellDecided(record.spaces);
   }
 
   #askName(record: ContainerRecord): void {
@@ -497,8 +509,8 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     for (const listener of this.#decided) listener(spaces);
   }
 
-  /** After what came together: what had no room is told. */
-  #settle(): void {
+  /** What had no room is told. */
+  #checkLosses(): void {
     const losses = this.#tracker.losses;
     if (losses.events > this.#toldLosses.events) {
       this.#toldLosses.events = losses.events;
@@ -515,7 +527,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   #sweep(): void {
     this.#clock.measure();
     this.sync();
-    this.#settle();
+    this.#checkLosses();
     const now = this.#clock.now();
     // Sweeps are counted, too: a process that was stopped still has the events of that time before it.
     this.#sweeps.push(now);
@@ -525,16 +537,8 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       this.#tracker.forgetExited(horizon);
     }
     for (const record of this.#live.values()) if (record.isToBeAskedFor()) this.#askAgain(record);
-    const gone = [...this.#live.values()].filter((record) => this.#isDead(record));
+    const gone = [...this.#live.values()].filter((record) => this.#processes.isGone(record.snapshot, this.#tracker.host.pidns));
     for (const record of gone) this.#gone(record, now);
-  }
-
-  #isDead({ pid, mntns, snapshot, pidns }: ContainerRecord): boolean {
-    if (!this.#processes.seesHostPids) return false;
-    if (pid !== 0 && this.#processes.startTicks(pid) === snapshot.startTimeTicks) return false;
-    // With processes of its own it ends with the first; else with the last.
-    if (pid !== 0 && pidns !== this.#tracker.host.pidns) return true;
-    return !this.#processes.pids().some((each) => this.#processes.namespace(each, 'mnt') === mntns);
   }
 
   /** In a container the kernel's list of tasks has only its own: the host's are in the /proc that it was given. */
@@ -545,16 +549,8 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       this.#notice("containers that run already cannot be seen from this pid namespace: mount the host's /proc and say --host-root DIR");
       return;
     }
-    const seen = new Set<number>([this.#tracker.host.mntns]);
-    const hostUserns = this.#processes.hostNamespace('user');
-    for (const pid of this.#processes.pids()) {
-      const mntns = this.#processes.namespace(pid, 'mnt');
-      if (mntns === 0 || seen.has(mntns) || this.#spaces.current(mntns) !== null) continue;
-      seen.add(mntns);
-      // Its number is all that is known of it: it is forgotten when another one has the number.
-      const event = this.#processes.event(pid, 0n, hostUserns);
-      if (event !== null) this.#take(event);
-    }
+    const isKnown = (mntns: number): boolean => mntns === this.#tracker.host.mntns || this.#spaces.current(mntns) !== null;
+    for (const event of this.#processes.ofNamespaces(isKnown)) this.#take(event);
   }
 
   async #firstNames(): Promise<void> {

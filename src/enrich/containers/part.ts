@@ -119,7 +119,7 @@ export class ContainerPart implements RunPart {
   }
 
   #judgeContainer(container: ContainerRecord, last: boolean): Verdict {
-    if (container.naming && !last) return 'hold';
+    if ((container.naming || container.unsettled) && !last) return 'hold';
     if (this.#scope === 'all') return 'show';
     return this.#scope === 'containers' && this.#isWanted(container) ? 'show' : 'drop';
   }
@@ -148,7 +148,7 @@ export class ContainerPart implements RunPart {
 
   #mayBeWanted({ verdict, container }: Space): boolean {
     if (verdict === 'pending') return true;
-    return container !== null && (container.naming || this.#isWanted(container));
+    return container !== null && (container.naming || container.unsettled || this.#isWanted(container));
   }
 
   /** The kernel stops letting through what is not wanted, and lets through again what turned out to be. */
@@ -158,7 +158,7 @@ export class ContainerPart implements RunPart {
   }
 
   #apply(space: Space): void {
-    if (space.to !== null || space.verdict === 'pending' || space.container?.naming === true) return;
+    if (space.to !== null || space.verdict === 'pending' || space.container?.naming === true || space.container?.unsettled === true) return;
     if (this.#mayBeWanted(space)) this.#let(space.mntns);
     else this.#containers.filterOut(space, this.#slot);
   }

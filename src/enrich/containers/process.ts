@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import type { Container } from './container.ts';
 import { pathOf, TASK_EVENT, type CgroupLevel, type CgroupPlace, type TaskEvent } from './task-event.ts';
 
 /** USER_HZ. */
@@ -52,6 +53,28 @@ export class ProcessReader {
   /** The host's namespaces; 0 for those that cannot be seen. The kernel's own thread has them too, where the first process is out of reach. */
   hostNamespace(kind: 'mnt' | 'net' | 'pid' | 'user'): number {
     return this.namespace(1, kind) || (this.seesHostPids ? this.namespace(2, kind) : 0);
+  }
+
+  /** A process of each mount namespace that is not known; their numbers are all that tells these apart. */
+  *ofNamespaces(isKnown: (mntns: number) => boolean): Generator<TaskEvent> {
+    const seen = new Set<number>();
+    const hostUserns = this.hostNamespace('user');
+    for (const pid of this.pids()) {
+      const mntns = this.namespace(pid, 'mnt');
+      if (mntns === 0 || seen.has(mntns) || isKnown(mntns)) continue;
+      seen.add(mntns);
+      const event = this.event(pid, 0n, hostUserns);
+      if (event !== null) yield event;
+    }
+  }
+
+  /** Whether a container's processes have ended; false where they cannot be seen. */
+  isGone({ pid, mntns, pidns, startTimeTicks }: Container, hostPidns: number): boolean {
+    if (!this.seesHostPids) return false;
+    if (pid !== 0 && this.startTicks(pid) === startTimeTicks) return false;
+    // With processes of its own it ends with the first; else with the last.
+    if (pid !== 0 && pidns !== hostPidns) return true;
+    return !this.pids().some((each) => this.namespace(each, 'mnt') === mntns);
   }
 
   /** A process as the programs would report it, with `unique` for its mount namespace; null where it is gone. */

@@ -71,6 +71,11 @@ export class ContainerRecord {
     return !this.id.startsWith('mntns-');
   }
 
+  /** Without an id so far, and still being set up: its cgroup may come yet. */
+  get unsettled(): boolean {
+    return this.state === 'created' && !this.hasId;
+  }
+
   /** A pod's sandbox holds namespaces and is nobody's container. */
   get sandbox(): boolean {
     return this.names?.sandbox === true;

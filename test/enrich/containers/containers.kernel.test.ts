@@ -8,7 +8,7 @@ import t from 'tap';
 import { ContainerFilter } from '../../../src/enrich/containers/filter.ts';
 import { FakeRuntime, idOf, runContainer, runContainerSync, startContainer, tag, TestCgroups, traceExec, until } from './fixture.ts';
 
-t.setTimeout(110_000);
+t.setTimeout(280_000);
 const cgroups = new TestCgroups();
 const v1 = new TestCgroups('v1');
 const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-containers-'));

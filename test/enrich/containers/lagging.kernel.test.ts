@@ -2,7 +2,7 @@
 import t from 'tap';
 import { FakeRuntime, idOf, runContainer, runContainerSync, startContainer, tag, TestCgroups, traceExec, until } from './fixture.ts';
 
-t.setTimeout(110_000);
+t.setTimeout(280_000);
 const cgroups = new TestCgroups();
 t.teardown(() => cgroups.close());
 

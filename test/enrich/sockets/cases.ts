@@ -74,6 +74,39 @@ const script = String.raw`
   # After an exec the process has another name.
   { my $s = udp("127.0.0.1", $port); $c = child(sub { exec "/usr/bin/perl", "-e", 'use Socket; socket(my $s, AF_INET, SOCK_DGRAM, 0); send($s, pack("n6", 7, 256, 1, 0, 0, 0) . pack("C/a C/a C n n", "p$$-exec", "mark", 0, 1, 1), 0, pack_sockaddr_in(shift, inet_aton("127.0.0.1"))); recv $s, my $m, 4096, 0', $port });
     serve($s, "exec"); waitpid $c, 0 }
+
+  # A child that only reads what both it and its parent may read.
+  { my $s = udp("127.0.0.1", $port); print "shared child-reads\n"; $c = child(sub { serve($s, "child-reads") }); ask("child-reads", "127.0.0.1", $port); waitpid $c, 0 }
+
+  # As inetd: accept, fork, the parent closes; then comes the first data.
+  sub listening { my $l = fresh; setsockopt($l, SOL_SOCKET, SO_REUSEADDR, 1); bind($l, at(AF_INET, "127.0.0.1", $port)) or die $!; listen($l, 9); $l }
+  { my $l = listening; pipe my $r, my $w; my $client = child(sub { close $l; my $s = fresh; connect($s, at(AF_INET, "127.0.0.1", $port)) or die $!; await($r); syswrite $s, framed(0, "inetd"); sysread $s, my $m, 4096 });
+    accept(my $s, $l) or die $!; my $server = child(sub { close $l; sysread $s, my $m, 4096; syswrite $s, framed(1, "inetd"); print "receives inetd $$\n"; sysread $s, $m, 1 });
+    close $s; wake($w); waitpid $_, 0 for $client, $server; close $l }
+
+  # A thread accepts what another one listens for.
+  { pipe my $r, my $w; $c = child(sub { require threads; my $l = listening; wake($w); threads->create(sub { tcp_serve($l, "thread") })->join; print "receives thread $$\n" }); await($r); close tcp_ask("thread", $port); waitpid $c, 0 }
+
+  # Passed in a message (SCM_RIGHTS), by a process that closes it then, or keeps it.
+  sub message_with { my ($call, $socket, $fd) = @_; my $data = "x"; my $iov = pack "PQ", $data, 1; my $control = pack "QiiIx4", 20, 1, 1, $fd; my $m = pack "QLx4PQPQLx4", 0, 0, $iov, 1, $control, 24, 0;
+    syscall($call, fileno $socket, $m, 0) == 1 or die "message: $!"; unpack "x16 I", $control }
+  my ($sendmsg, $recvmsg) = $ENV{UNSHARE} == 97 ? (211, 212) : (46, 47);
+  for my $kept (0, 1) { my $case = $kept ? "scm-kept" : "scm"; print "shared $case\n" if $kept;
+    socketpair(my $here, my $there, AF_UNIX, SOCK_STREAM, 0) or die $!; pipe my $r, my $w; pipe my $r2, my $w2;
+    my $giver = child(sub { close $there; my $s = udp("127.0.0.1", $port); message_with($sendmsg, $here, fileno $s); await($r2); close $s unless $kept; wake($w); sleep 20 });
+    my $taker = child(sub { close $here; my $fd = message_with($recvmsg, $there, 0); open(my $s, "+<&=", $fd) or die $!; wake($w2); serve($s, $case) });
+    await($r); ask($case, "127.0.0.1", $port); kill 9, $giver; waitpid $_, 0 for $giver, $taker }
+
+  # As systemd: the service gets descriptor 3 through exec.
+  { my $s = udp("127.0.0.1", $port); $c = child(sub { POSIX::dup2(fileno $s, 3); fcntl($s, 2, 1) if fileno $s != 3; open(my $third, "+<&=", 3); fcntl($third, 2, 0);
+      exec "/usr/bin/perl", "-e", 'use Socket; open(my $s, "+<&=", 3) or die $!; my $from = recv $s, my $m, 4096, 0; print "receives activated $$\n"; send $s, pack("n6", 7, 0x8180, 1, 0, 0, 0) . pack("C/a C/a C n n", "p$$-activated", "mark", 0, 1, 1), 0, $from' });
+    close $s; ask("activated", "127.0.0.1", $port); waitpid $c, 0 }
+
+  # The holder is killed, its child still holds it.
+  { pipe my $r, my $w; pipe my $ended, my $open; my $holder = child(sub { my $s = udp("127.0.0.1", $port); child(sub { serve($s, "killed") }); wake($w); sleep 20 }); await($r); kill 9, $holder; waitpid $holder, 0; close $open; ask("killed", "127.0.0.1", $port); sysread $ended, my $x, 1 }
+
+  # Sockets that come to lie where others lay, held by the same process.
+  for my $i (1 .. 8) { my $s = udp("127.0.0.1", $port); $c = child(sub { close $s; ask("again", "127.0.0.1", $port) }); serve($s, "again"); waitpid $c, 0 }
   print "done\n";
 `;
 
@@ -84,6 +117,8 @@ export interface Observation {
   readonly isAnswer: boolean;
   /** The process that the payload, or the receiver itself, names; 0 where several may receive it. */
   readonly pid: number;
+  /** Several processes hold the socket that it comes to: none may be named. */
+  readonly isShared: boolean;
   /** The process that the row names; 0 where it names none. */
   readonly told: number;
   readonly comm: string;
@@ -105,6 +140,7 @@ export async function runCases(args: readonly string[] = []): Promise<{ cases: M
   if (!out.includes('done\n')) throw new Error(`the cases did not end: ${errors}\n${out}`);
   const netns = Number(/netns (\d+)/.exec(out)?.[1]);
   const receivers = new Map(Array.from(out.matchAll(/receives (\S+) (\d+)/g), ([, name = '', pid]) => [name, Number(pid)]));
+  const shared = new Set(Array.from(out.matchAll(/shared (\S+)/g), ([, name = '']) => name));
   const cases = new Map<string, Observation[]>();
   for (const event of events) {
     const [, sender, name = ''] = /^p(\d+)-(.*)\.mark\.$/.exec(String(event['name']).replaceAll('\\', '')) ?? [];
@@ -113,7 +149,14 @@ export async function runCases(args: readonly string[] = []): Promise<{ cases: M
     const side = event['pkt_type'] === 'OUTGOING' ? 'sends' : 'receives';
     const pid = side === 'sends' ? Number(sender) : isAnswer ? 0 : (receivers.get(name) ?? 0);
     const all = cases.get(name) ?? [];
-    all.push({ side, isAnswer, pid, told: event.proc.pid, comm: event.proc.comm });
+    all.push({
+      side,
+      isAnswer,
+      pid,
+      isShared: side === 'receives' && !isAnswer && shared.has(name),
+      told: event.proc.pid,
+      comm: event.proc.comm,
+    });
     cases.set(name, all);
   }
   return { cases, lost };

@@ -14,14 +14,15 @@ void t.test('who sends and who receives, in every case', async (t) => {
   t.equal(lost, 0);
   t.same(
     [...cases.keys()].toSorted(),
-    'address127.0.0.1 address127.0.0.2 connected dual dual6 exec inherited listeners moved old orphan passed prefork reused1 reused2 reused3 workers'.split(
+    'activated address127.0.0.1 address127.0.0.2 again child-reads connected dual dual6 exec inetd inherited killed listeners moved old orphan passed prefork reused1 reused2 reused3 scm scm-kept thread workers'.split(
       ' ',
     ),
   );
   for (const [name, all] of cases) {
-    for (const { side, isAnswer, pid, told, comm } of all) {
+    for (const { side, isAnswer, pid, isShared, told, comm } of all) {
       const what = `${name}: ${side} ${isAnswer ? 'an answer' : 'a question'}`;
-      if (side === 'sends') t.equal(told, pid, what);
+      if (isShared) t.same([told, comm], [0, 'ambiguous'], what);
+      else if (side === 'sends') t.equal(told, pid, what);
       else if (pid !== 0) t.equal(told, pid, what);
       else if (name === 'workers' && !isAnswer) t.same([told, comm], [0, 'ambiguous'], what);
       // Whoever accepts the connection answers it; until then it is known that nobody knows.

@@ -317,7 +317,11 @@ static __noinline struct socket_state *make_state(__u64 sk)
 		return NULL;
 	if (bpf_map_update_elem(&socket_states, &sk, empty, BPF_NOEXIST) == -E2BIG)
 		__sync_fetch_and_add(&not_fitting, 1);
-	return bpf_map_lookup_elem(&socket_states, &sk);
+	state = bpf_map_lookup_elem(&socket_states, &sk);
+	/* Another socket may have lain here, held by the same processes. */
+	if (state)
+		state->epoch = bpf_ktime_get_ns() >> 10;
+	return state;
 }
 
 static __always_inline __u64 inode_of(struct sock *sk)

@@ -1,5 +1,6 @@
 import { bpfCall, bpfError } from '../../sys/bpf.ts';
 import { progTestRunAttr } from '../../sys/bpf-attr/index.ts';
+import { BPF_F } from '../uapi/flags.gen.ts';
 import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
 import type { BpfProgram } from './program.ts';
 
@@ -12,7 +13,10 @@ export interface TestRunOptions {
   /** How often; 1 unless said. */
   readonly repeat?: number;
   readonly cpu?: number;
+  /** BPF_F_TEST_* flags: XDP's live frames (BPF_F_TEST_XDP_LIVE_FRAMES) really leave. */
   readonly flags?: number;
+  /** Live frames: how many are sent together. */
+  readonly batchSize?: number;
   /** Room for the packet after the run, in bytes; the packet's size and 256 more unless said. */
   readonly dataOutSize?: number;
 }
@@ -30,7 +34,9 @@ export interface TestRunResult {
 /** Runs a loaded program once (or often) without attaching it: BPF_PROG_TEST_RUN. */
 export function testRun(program: BpfProgram, options: TestRunOptions = {}): TestRunResult {
   const sys = program.kernel.sys;
-  const dataOut = options.data === undefined ? null : new Uint8Array(options.dataOutSize ?? options.data.length + 256);
+  // Live frames leave; they do not come back.
+  const isLive = ((options.flags ?? 0) & BPF_F.BPF_F_TEST_XDP_LIVE_FRAMES) !== 0;
+  const dataOut = options.data === undefined || isLive ? null : new Uint8Array(options.dataOutSize ?? options.data.length + 256);
   // struct_ops aside, types that take a context write it back. Raw tracepoints and syscall programs refuse room for it; these write to
   // where it came from (net/bpf/test_run.c).
   const { BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_PROG_TYPE_SYSCALL } = BPF_PROG_TYPE;
@@ -51,6 +57,7 @@ export function testRun(program: BpfProgram, options: TestRunOptions = {}): Test
     repeat: options.repeat,
     flags: options.flags,
     cpu: options.cpu,
+    batch_size: options.batchSize,
   });
   if (result < 0) {
     throw bpfError(sys, 'BPF_PROG_TEST_RUN', result, {

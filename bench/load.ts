@@ -15,7 +15,8 @@ const operands = args.filter((arg) => arg !== '--json');
 const rounds = Math.max(5, Number(operands.find((arg) => /^\d+$/.test(arg)) ?? 11));
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const child = (name: string): string => fileURLToPath(new URL(`${name}.js`, import.meta.url));
-const cli = path.join(root, 'build', 'src', 'cli', 'rawbpf.js');
+/** The program as it is shipped: `npm run build` makes it. */
+const cli = path.join(root, 'build', 'cli', 'rawbpf.cjs');
 
 /** The objects to load: those given, or the biggest that are in the tree and load as a whole. */
 function objects(): string[] {
@@ -138,6 +139,22 @@ function loading(file: string): void {
   const size = `${Math.round(statSync(file).size / 1000)} kB, ${programs} programs`;
   add(`load ${name}`, ours, peer, ourCpu, peerCpu, peer.length > 0 || bpftool === undefined ? size : `${size}; bpftool refuses it`);
   add(`whole ${name}`, whole, peer, ourCpu, peerCpu, 'with the start of Node and of the modules');
+  checking(file, name, peer, peerCpu);
+}
+
+/** `rawbpf check`, which loads and lets go, as a whole process, less what `node -e 0` takes in the same round. */
+function checking(file: string, name: string, peer: readonly number[], peerCpu: readonly number[]): void {
+  const ours: number[] = [];
+  const ourCpu: number[] = [];
+  // The first run keeps compiled code for the others.
+  for (let round = -1; round < rounds; round++) {
+    const node = run(process.execPath, ['-e', '0']);
+    const check = run(process.execPath, [cli, 'check', file]);
+    if (round < 0) continue;
+    ours.push(check.wall - node.wall);
+    ourCpu.push(check.cpu - node.cpu);
+  }
+  add(`check ${name}`, ours, peer, ourCpu, peerCpu, "the whole program, Node's own start taken off");
 }
 
 function index(): void {

@@ -14,11 +14,17 @@ const folder = mkdtempSync(join(tmpdir(), 'bench-'));
 const peer = join(folder, 'start-libbpf');
 const flags = (process.env['LIBBPF_FLAGS'] ?? '-lbpf').split(' ');
 const gcc = spawnSync('gcc', ['-O2', '-o', peer, join(root, 'bench/peers/start-libbpf.c'), ...flags], { stdio: 'inherit' });
-const cli = join(root, 'build/src/cli/rawbpf.js');
+/** The program as it is shipped, and its modules one by one. */
+const cli = join(root, 'build/cli/rawbpf.cjs');
+const modules = join(root, 'build/src/cli/rawbpf.js');
+const run = ['run', 'trace_open', '-o', 'json', '--max-events', '1'];
 const object = join(root, 'gadgets/trace_open/program.bpf.o');
 const mounted = ['-m', 'sh', '-c', 'mount -t tracefs tracefs /sys/kernel/tracing && exec "$@"', 'sh'];
 const sides: Readonly<Record<string, readonly string[]>> = {
-  rawbpf: [process.execPath, cli, 'run', 'trace_open', '-o', 'json', '--max-events', '1'],
+  rawbpf: [process.execPath, cli, ...run],
+  'without containers': [process.execPath, cli, ...run, '--no-containers'],
+  'no code kept': ['env', 'RAWBPF_CODE_CACHE=off', process.execPath, cli, ...run],
+  unbundled: [process.execPath, modules, ...run],
   'node alone': [process.execPath, '-e', '0'],
   ...(gcc.status === 0 ? { libbpf: ['unshare', ...mounted, peer, object, 'events'] } : {}),
 };
@@ -53,7 +59,7 @@ async function main(): Promise<void> {
     }
     for (const [name, { ms, kib }] of results) {
       console.log(
-        `${name.padEnd(11)} ${median(ms).toFixed(0).padStart(5)} ms to the first event, ${(median(kib) / 1024).toFixed(0)} MiB at most`,
+        `${name.padEnd(18)} ${median(ms).toFixed(0).padStart(5)} ms to the first event and the end, ${(median(kib) / 1024).toFixed(0)} MiB at most`,
       );
     }
   } finally {

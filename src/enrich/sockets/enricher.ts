@@ -132,6 +132,16 @@ export class SocketEnricher {
     return this.#collection.map('gadget_socket_flows');
   }
 
+  /** What is known of each socket that there is, by its address in the kernel. */
+  get states(): BpfMap {
+    return this.#collection.map('socket_states');
+  }
+
+  /** Which processes hold a socket, of those that several hold: a process, a time, and the socket's address. */
+  get holdings(): BpfMap {
+    return this.#collection.map('holdings');
+  }
+
   get counters(): SocketCounters {
     return {
       notFitting: Number(this.#collection.variable('not_fitting').get()),

@@ -11,6 +11,15 @@ const entriesOf = (enricher: SocketEnricher, netns: number): number =>
     0,
   );
 
+/** Where struct socket_state has its network namespace, and struct holding the process. */
+const stateNetns = 196;
+const statesOf = (enricher: SocketEnricher, netns: number): number =>
+  Array.from(enricher.states.entries()).filter(
+    ([, value]) => new DataView(value.buffer, value.byteOffset).getUint32(stateNetns, true) === netns,
+  ).length;
+const holdingsOf = (enricher: SocketEnricher, pid: number): number =>
+  Array.from(enricher.holdings.keys()).filter((key) => new DataView(key.buffer, key.byteOffset).getUint32(0, true) === pid).length;
+
 /** Makes connections one after the other; once they are forgotten no entry of their namespace is left. */
 export async function connectionsLeaveNothing(t: Test, count: number): Promise<void> {
   const kernel = new Kernel();
@@ -22,10 +31,14 @@ export async function connectionsLeaveNothing(t: Test, count: number): Promise<v
   const { text } = await runPerl(`${networkPerl} own_network;
     my $l = listener(AF_INET, "127.0.0.1", 50); my $to = getsockname $l;
     my $p = fork; if (!$p) { for (1 .. ${count}) { accept(my $s, $l) or die; sysread $s, my $x, 1; close $s } exit }
-    for (1 .. ${count}) { my $s = fresh; setsockopt($s, SOL_SOCKET, SO_LINGER, pack "ii", 1, 0); connect($s, $to) or die $!; close $s } waitpid $p, 0; print "made\\n";`);
+    for (1 .. ${count}) { my $s = fresh; setsockopt($s, SOL_SOCKET, SO_LINGER, pack "ii", 1, 0); connect($s, $to) or die $!; close $s } waitpid $p, 0; 
+    # Sockets of UDP too, each of them held by a child for a moment.
+    for (1 .. ${count} / 50) { socket(my $s, AF_INET, SOCK_DGRAM, 0); send($s, "x", 0, at(AF_INET, "127.0.0.1", 9)); my $c = fork; exit unless $c; waitpid $c, 0; close $s } print "made $$\\n";`);
   t.match(text, /made/);
   const netns = Number(/netns (\d+)/.exec(text)?.[1]);
   for (let i = 0; i < 200 && entriesOf(enricher, netns) > 0; i++) await new Promise((resolve) => setTimeout(resolve, 50));
   t.equal(entriesOf(enricher, netns), 0);
+  t.equal(statesOf(enricher, netns), 0, 'no socket is remembered');
+  t.equal(holdingsOf(enricher, Number(/made (\d+)/.exec(text)?.[1])), 0, 'nor who held it');
   t.equal(enricher.counters.notFitting, 0);
 }

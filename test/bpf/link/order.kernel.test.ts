@@ -1,4 +1,5 @@
 import t from 'tap';
+import { makeNetkit } from '../../support/netkit.ts';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
@@ -79,10 +80,10 @@ t.test('tcx: order and revision', { skip: hasTcx }, async (t) => {
   net.close();
 });
 
-const netkit = spawnSync('ip', ['link', 'add', 'nk0', 'type', 'netkit'], { encoding: 'utf8' });
-const noNetkit = netkit.error === undefined ? 'this kernel makes no netkit devices (Linux 6.7, CONFIG_NETKIT)' : 'needs ip';
+const netkit = makeNetkit(kernel.sys, 'nk0');
+const noNetkit = `this kernel makes no netkit devices (Linux 6.7, CONFIG_NETKIT): errno ${netkit}`;
 
-t.test('netkit: order and revision', { skip: netkit.status === 0 ? false : noNetkit }, async (t) => {
+t.test('netkit: order and revision', { skip: netkit === 0 ? false : noNetkit }, async (t) => {
   const net = load('net', ['on_netkit_primary']);
   const more = load('net', ['on_netkit_primary']);
   const third = load('net', ['on_netkit_primary']);

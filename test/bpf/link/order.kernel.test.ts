@@ -1,6 +1,6 @@
 import t from 'tap';
 import { makeNetkit } from '../../support/netkit.ts';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { loadCollection } from '../../../src/bpf/collection/load.ts';

@@ -39,6 +39,7 @@ export function writeReport(root) {
     head,
     ...summary(all),
     '',
+    ...remarks(root),
     '## Gadgets',
     '',
     gadgetHead,
@@ -82,6 +83,12 @@ buffer headers and of runs there.
 const testHead = `Top-level tests of each file under test/: passed, failed (**bold**), skipped with the reason. A dash: no run yet.
 `;
 
+/** What is to be said of these runs, written by hand. */
+function remarks(root) {
+  const file = path.join(folder(root), 'remarks.md');
+  return existsSync(file) ? [readFileSync(file, 'utf8')] : [];
+}
+
 /** Reasons under numbers, each told once. */
 class Reasons {
   #numbers = new Map();
@@ -120,7 +127,8 @@ function summary(all) {
       'tests passed',
       'failed',
       'skipped',
-      'of which ring buffers taken away',
+      'files not for guests',
+      'tests without ring buffers',
     ),
     row(...Array.from({ length: 10 }, () => '---')),
   ];
@@ -133,13 +141,13 @@ function summary(all) {
       row(
         kernel,
         ring.machine?.release ?? '',
-        `${checks.filter((check) => check.loads).length} of ${checks.length}`,
-        seen(ring.run),
+        checks.length === 0 ? '-' : `${checks.filter((check) => check.loads).length} of ${checks.length}`,
+        Object.keys(ring.run).length === 0 ? '-' : seen(ring.run),
         Object.keys(perf.run).length === 0 ? '-' : seen(perf.run),
         plain.passed,
         plain.failed,
         plain.skipped,
-        `${plain.left} files`,
+        plain.left,
         lessText,
       ),
     );

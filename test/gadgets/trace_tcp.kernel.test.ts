@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
 import { expectProcess, expectTime, namespaceOf, runPerl } from '../support/process.ts';
 import { runProgram } from '../support/calls.ts';
+import { inNetwork } from '../support/network.ts';
 import { slowness } from '../support/patience.ts';
 import { traced, type JsonEvent } from '../support/run-gadget.ts';
 
@@ -242,7 +243,7 @@ void t.test('another network namespace, another user, another process that close
       .map((line) => [line.split(' ')[0] ?? '', line.split(' ').slice(1)]),
   );
   const netns = Number(lines.get('netns')?.[0]);
-  const inside = events.filter((event) => event['netns_id'] === netns);
+  const inside = inNetwork(events, netns, made);
   t.not(netns, namespaceOf('net'));
   const failed = only(
     t,

@@ -3,7 +3,7 @@ import { mkdtempSync, rmdirSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
-import { flagsText, networkPerl, parseNetwork, type Packet } from '../support/network.ts';
+import { flagsText, inNetwork, networkPerl, parseNetwork, type Packet } from '../support/network.ts';
 import { expectProcess, expectTime, runPerl } from '../support/process.ts';
 import { slowness } from '../support/patience.ts';
 import { traced, type JsonEvent } from '../support/run-gadget.ts';
@@ -57,7 +57,7 @@ void t.test('packets that are dropped', async (t) => {
   t.ok(format.includes('skbaddr'), 'the format of the tracepoint can be read');
   const { packets, lines } = parseNetwork(made.text);
   const netns = Number(lines.get('netns')?.[0]);
-  const own = events.filter((event) => event['netns_id'] === netns);
+  const own = inNetwork(events, netns, made);
   const isOf = (event: JsonEvent, packet: Packet): boolean =>
     event['seq'] === packet.seq && (event['src'] as Packet['src']).port === packet.src.port && event['tcpflags_raw'] === packet.flags;
 

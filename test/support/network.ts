@@ -1,3 +1,6 @@
+import type { Ended } from './calls.ts';
+import type { JsonEvent } from './run-gadget.ts';
+
 /**
  * Perl for tests of gadgets about the network: helpers around sockets, a network namespace of the program's own, and a capture
  * of every packet that goes out over its loopback device, read by a packet socket as tcpdump does.
@@ -75,4 +78,12 @@ const flagNames = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'];
 /** Flags of a TCP header as the gadgets show them. */
 export function flagsText(flags: number): string {
   return flagNames.filter((_, bit) => (flags & (1 << bit)) !== 0).join('|');
+}
+
+/** Events of a network namespace, while it was there: its number is given out again at once. */
+export function inNetwork(events: readonly JsonEvent[], netns: number, { from, to }: Ended): readonly JsonEvent[] {
+  return events.filter((event) => {
+    const time = Number(event['timestamp_raw']) / 1e6;
+    return event['netns_id'] === netns && time >= from - 1 && time <= to + 1;
+  });
 }

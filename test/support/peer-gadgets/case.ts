@@ -61,7 +61,7 @@ export const loopbackPair: string = String.raw`
   own_network();
   my $server = listener(AF_INET, "127.0.0.1");
   my $client = fresh; connect($client, at(AF_INET, "127.0.0.1", port_of $server)) or die; accept(my $accepted, $server) or die;
-  print "server ", port_of($server), "\nclient ", port_of($client), "\nfd ", fileno($client), " ", fileno($accepted), "\n";
+  print "server ", port_of($server), "\nclient ", port_of($client), "\nfd ", fileno($client), " ", fileno($accepted), " ", fileno($server), "\n";
 `;
 
 export async function run(file: string, args: readonly string[]): Promise<Ended> {

@@ -18,7 +18,8 @@ export const kprobeCases: readonly Case[] = [
       const { dev, ino } = statSync('/bin/echo');
       const file = realpathSync('/bin/echo');
       t.match(row, {
-        args_count: 4,
+        // Their number and their bytes are read as a list here.
+        argv: ['/bin/echo', 'a', 'b c', ''],
         error_raw: 0,
         cwd: scratch,
         exepath: file,
@@ -27,8 +28,10 @@ export const kprobeCases: readonly Case[] = [
         parent_exepath: process.execPath,
         upper_layer: false,
       });
-      t.match(row, { dev_major: (dev >> 8) & 0xfff, dev_minor: dev & 0xff, loginuid: Number(readFileSync('/proc/self/loginuid', 'utf8')) });
-      t.equal(String(row?.['args']).replaceAll('\0', ' ').trimEnd(), '/bin/echo a b c', 'arguments');
+      // Of a file in an overlay, stat() tells another device than its inode does.
+      if (!readFileSync('/proc/mounts', 'utf8').includes(' / overlay'))
+        t.match(row, { dev_major: (dev >> 8) & 0xfff, dev_minor: dev & 0xff });
+      t.equal(row?.['loginuid'], Number(readFileSync('/proc/self/loginuid', 'utf8')));
       expectTime(t, row, made, 'exec');
       t.match(row?.proc, { pid: made.pid, tid: made.pid, parent: { pid: process.pid } });
     },
@@ -61,7 +64,8 @@ export const kprobeCases: readonly Case[] = [
       t.match(connected, { src: client, dst: server, error_raw: 0, fd: Number(made.said.get('fd')?.[0]) });
       who(t, connected, made, 'connect');
       const accepted = one(t, own, 'accept', (each) => each['type'] === 'accept');
-      t.match(accepted, { src: server, dst: client, error_raw: 0, fd: Number(made.said.get('fd')?.[1]) });
+      const [, newFd, listenerFd] = (made.said.get('fd') ?? []).map(Number);
+      t.match(accepted, { src: server, dst: client, error_raw: 0, accept_fd: newFd, fd: listenerFd });
       t.ok(own.filter((each) => each['type'] === 'close').length >= 2, 'both were closed');
     },
   },

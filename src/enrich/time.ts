@@ -2,6 +2,7 @@ import type { BootClock, EpochTime } from '../gadget/context.ts';
 import { splitNanoseconds } from '../gadget/special/epoch.ts';
 import { clockOffsets, type ClockOffsets } from '../sys/clock.ts';
 import type { Sys } from '../sys/sys.ts';
+import { turnTime } from '../sys/turn-time.ts';
 
 /** How long a measurement holds: the wall clock is slewed by at most 500 ppm, so it is off by less than 1 ms after this. */
 const holdsMs = 1000;
@@ -20,7 +21,7 @@ export class WallClock implements BootClock {
   #exact = true;
 
   /** `measure` and `now` (milliseconds of any steady clock) are for tests. */
-  constructor(sys: Sys, measure: () => ClockOffsets = () => clockOffsets(sys), now: () => number = () => performance.now()) {
+  constructor(sys: Sys, measure: () => ClockOffsets = () => clockOffsets(sys), now: () => number = turnTime) {
     this.#measure = measure;
     this.#now = now;
   }

@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { IdNames } from '../gadget/context.ts';
+import { turnTime } from '../sys/turn-time.ts';
 
 /** How often the files are looked at, while there are events. */
 const lookEveryMs = 1000;
@@ -24,7 +25,7 @@ export class UserNames implements IdNames {
 
   constructor(options: UserNamesOptions = {}) {
     const root = (options.root ?? '/').replace(/\/+$/, '');
-    const now = options.now ?? (() => performance.now());
+    const now = options.now ?? turnTime;
     this.#users = new IdFile(`${root}/etc/passwd`, 'uid', now);
     this.#groups = new IdFile(`${root}/etc/group`, 'gid', now);
   }

@@ -2,6 +2,7 @@ import type { BoolReader, NumberReader } from '../btf/value/index.ts';
 import { bootNsOf, containerKeys, mntnsOf, netnsOf, tellContainers, tidOf, type ContainerKeys } from './container-keys.ts';
 import type { ContainerFields, ContainerNames } from './context.ts';
 import type { Field } from './field.ts';
+import type { EventRecord } from './record.ts';
 import type { Slot } from './slot.ts';
 import type { SourceBuilder } from './source-builder.ts';
 
@@ -102,6 +103,8 @@ class Lookup {
   #time = -1;
   #version = -1;
   #found: ContainerFields | null = null;
+  /** What all fields follow from; 0 without a container. */
+  readonly serial = ({ view }: EventRecord, at: number): number => this.of(view, at)?.serial ?? 0;
 
   constructor(names: ContainerNames, keys: ContainerKeys) {
     this.#names = names;
@@ -134,7 +137,7 @@ function slotOf(find: Lookup, { kind, value }: Row): Slot {
     return {
       shape: 'text',
       repeats: true,
-      key: ({ view }, at) => find.of(view, at)?.serial ?? 0,
+      key: find.serial,
       text({ view }, at) {
         const fields = find.of(view, at);
         return fields === null ? '' : get(fields);
@@ -144,6 +147,7 @@ function slotOf(find: Lookup, { kind, value }: Row): Slot {
   return {
     shape: 'bits',
     kind,
+    key: find.serial,
     reader: kind === 'bool' ? boolReader(find, value as Get<boolean>) : numberReader(find, value as Get<number>),
   };
 }

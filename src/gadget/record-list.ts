@@ -26,12 +26,10 @@ export class RecordList {
 
   /** The records with these indexes, in this order. */
   pick(indexes: readonly number[]): RecordList {
-    return new RecordList(
-      this.bytes,
-      this.stride,
-      this.#record,
-      Uint32Array.from(indexes, (index) => this.#placeOf(index)),
-    );
+    // A loop: Uint32Array.from() takes ten times as long.
+    const order = new Uint32Array(indexes.length);
+    for (let i = 0; i < indexes.length; i++) order[i] = this.#placeOf(indexes[i] as number);
+    return new RecordList(this.bytes, this.stride, this.#record, order);
   }
 
   #placeOf(index: number): number {

@@ -30,6 +30,8 @@ export interface BitsSlot {
   readonly shape: 'bits';
   readonly kind: ScalarKind;
   readonly reader: ValueReader;
+  /** As that of {@link TextSlot}. */
+  readonly key?: (record: EventRecord, at: number) => number;
 }
 /** An array of `char`: text up to the first NUL. */
 export interface CharsSlot {
@@ -94,7 +96,7 @@ export interface TextSlot {
   text(record: EventRecord, at: number): string;
   /** Whether few different texts come again and again, so that keeping their encoded form pays. */
   readonly repeats: boolean;
-  /** The number that the text is made of alone, where there is one: equal numbers have equal texts. */
+  /** The number that the text is made of alone, where there is one: equal numbers have equal texts. Fields with the same function share it. */
   readonly key?: (record: EventRecord, at: number) => number;
 }
 

@@ -6,13 +6,15 @@ const slack = 8;
 /** Bytes that were encoded before, in words of eight: copied by an instruction each. Only for UTF-8 without DEL, of which no word is a NaN. */
 export interface Packed {
   readonly words: Float64Array;
+  /** The same bytes, for {@link ByteWriter.literal}. */
+  readonly bytes: Uint8Array;
   readonly length: number;
 }
 
 export function pack(bytes: Uint8Array): Packed {
   const padded = new Uint8Array(Math.ceil(bytes.length / 8) * 8);
   padded.set(bytes);
-  return { words: new Float64Array(padded.buffer), length: bytes.length };
+  return { words: new Float64Array(padded.buffer), bytes: padded.subarray(0, bytes.length), length: bytes.length };
 }
 
 /** Three decimal digits in the low bytes of each word, and the same without leading zeros. */
@@ -137,7 +139,9 @@ export class ByteWriter {
 
   /** Copies bytes that were encoded and packed before. */
   packed(packed: Packed): void {
-    this.length = putPacked(this.view, this.length, packed);
+    // From there on a call into the runtime costs less than the loop.
+    if (packed.length > 96) this.literal(packed.bytes);
+    else this.length = putPacked(this.view, this.length, packed);
   }
 
   /** Copies bytes that were encoded before. */

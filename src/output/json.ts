@@ -6,7 +6,7 @@ import { float32Text, placedLength, placedStart, readTime, restLength, stringsLe
 import type { ArraySlot, ScalarKind, Slot, StringsSlot, StructSlot } from '../gadget/slot.ts';
 import { epochStart, epochZone } from '../gadget/special/epoch.ts';
 import { fieldTree, type FieldNode } from '../gadget/tree.ts';
-import { pack, putInt, putInt64, putPacked, putUint, putUint64, type ByteWriter, type Packed } from './byte-writer.ts';
+import { ByteWriter, pack, putInt, putInt64, putPacked, putUint, putUint64, type Packed } from './byte-writer.ts';
 import { sortedNodes } from './json-layout.ts';
 import { compileLine } from './json-code.ts';
 import { fixedCharsPut, jsonBytes, maxEscape, putJsonBytes, putJsonChars, putJsonText } from './json-string.ts';
@@ -126,6 +126,7 @@ function run({ steps, end }: Steps, out: ByteWriter, record: EventRecord, start:
 /** Works out the steps of nested objects: braces, keys and commas become part of the text between values. */
 function compile(nodes: readonly FieldNode[], after: string): Steps {
   const steps: Step[] = [];
+  const slots: Slot[] = [];
   let pending = '';
   let most = 0;
   const emit = (children: readonly FieldNode[]): void => {
@@ -144,24 +145,59 @@ function compile(nodes: readonly FieldNode[], after: string): Steps {
       most += literal.length + limitOf(slot);
       const fast = slot.shape === 'scalar' ? fastKinds.indexOf(slot.kind) : -1;
       steps.push({ literal, fast, offset: slot.shape === 'scalar' ? slot.offset : 0, put: putOf(slot) });
+      slots.push(slot);
     }
     pending += '}';
   };
   emit(nodes);
   const end = jsonLiteral(pending + after);
-  return { steps, end, most: most + end.length };
+  return { steps: mergeKeyed(steps, slots), end, most: most + end.length };
+}
+
+/** Neighbours that follow from the same number become one step: what a container is called fills half a line, and is copied whole. */
+function mergeKeyed(steps: readonly Step[], slots: readonly Slot[]): readonly Step[] {
+  const merged: Step[] = [];
+  for (let from = 0; from < steps.length;) {
+    const key = keyOf(slots[from]);
+    let to = from + 1;
+    while (key !== null && to < steps.length && keyOf(slots[to]) === key) to++;
+    const [first, ...rest] = steps.slice(from, to) as [Step, ...Step[]];
+    merged.push(rest.length === 0 || key === null ? first : { ...first, put: keptPut(key, partsOf([first, ...rest])) });
+    from = to;
+  }
+  return merged;
+}
+
+function keyOf(slot: Slot | undefined): Key | null {
+  return slot !== undefined && (slot.shape === 'text' || slot.shape === 'bits') ? (slot.key ?? null) : null;
+}
+
+/** The text of some values and of what stands between them. */
+function partsOf(steps: readonly Step[]): (record: EventRecord, at: number) => Uint8Array {
+  return (record, at) => {
+    const out = new ByteWriter();
+    for (const [i, { literal, put }] of steps.entries()) {
+      out.ensure(literal.length + scalarLimit);
+      if (i > 0) out.packed(literal);
+      put(out, record, at);
+    }
+    return out.take();
+  };
 }
 
 function jsonLiteral(text: string): Packed {
   return pack(Buffer.from(text.replace(/[\u007f-\u009f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`)));
 }
 
+/** Most bytes of a number. */
+const scalarLimit = 48;
+
 /** Most bytes that a value takes; 0 for one without a limit, which ensures its own room. */
 function limitOf(slot: Slot): number {
   switch (slot.shape) {
     case 'scalar':
     case 'bits':
-      return 48;
+      return scalarLimit;
     case 'chars':
       return slot.length * maxEscape + 2;
     case 'blob':
@@ -380,23 +416,31 @@ function textPut(slot: Extract<Slot, { shape: 'text' }>): Put {
     return (out, record, at) => putJsonText(out, slot.text(record, at));
   }
   const { key } = slot;
-  if (key !== undefined) return numberTextPut(slot, key);
+  if (key !== undefined) return keptPut(key, (record, at) => jsonBytes(slot.text(record, at)));
   const kept = new Map<string, Packed>();
+  let last: string | null = null;
+  let lastBytes = noBytes;
   return (out, record, at) => {
     const text = slot.text(record, at);
-    let bytes = kept.get(text);
-    if (bytes === undefined) {
-      if (kept.size >= maxKept) kept.clear();
-      bytes = pack(jsonBytes(text));
-      kept.set(text, bytes);
+    if (text !== last) {
+      let bytes = kept.get(text);
+      if (bytes === undefined) {
+        if (kept.size >= maxKept) kept.clear();
+        bytes = pack(jsonBytes(text));
+        kept.set(text, bytes);
+      }
+      last = text;
+      lastBytes = bytes;
     }
-    out.ensure(bytes.length);
-    out.packed(bytes);
+    out.ensure(lastBytes.length);
+    out.packed(lastBytes);
   };
 }
 
-/** Texts that follow from a number: neither the text nor its hash is made for one that was there before. */
-function numberTextPut(slot: Extract<Slot, { shape: 'text' }>, key: (record: EventRecord, at: number) => number): Put {
+type Key = (record: EventRecord, at: number) => number;
+
+/** Text that follows from a number: neither the text nor its hash is made for one that was there before. */
+function keptPut(key: Key, make: (record: EventRecord, at: number) => Uint8Array): Put {
   const kept = new Map<number, Packed>();
   let last = Number.NaN;
   let lastBytes = noBytes;
@@ -406,7 +450,7 @@ function numberTextPut(slot: Extract<Slot, { shape: 'text' }>, key: (record: Eve
       let bytes = kept.get(number);
       if (bytes === undefined) {
         if (kept.size >= maxKept) kept.clear();
-        bytes = pack(jsonBytes(slot.text(record, at)));
+        bytes = pack(make(record, at));
         kept.set(number, bytes);
       }
       last = number;

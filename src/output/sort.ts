@@ -11,6 +11,8 @@ export type SortKey = readonly (number | bigint | string)[];
 export interface Sorting {
   keyOf(record: EventRecord): SortKey;
   compare(a: SortKey, b: SortKey): number;
+  /** What the order is by. */
+  readonly keys: readonly { readonly down: boolean; read(record: EventRecord): number | bigint | string }[];
 }
 
 /**
@@ -30,11 +32,13 @@ export function compileSorting(source: DataSource, text: string): Sorting {
     });
   if (keys.length === 0) throw new UsageError({ code: 'E_SORT', what: '--sort names no field' });
   return {
+    keys,
     keyOf: (record) => keys.map((key) => key.read(record)),
     compare(a, b) {
-      for (const [i, { down }] of keys.entries()) {
+      // Called n log n times: no iterator.
+      for (let i = 0; i < keys.length; i++) {
         const order = compareKeys(a[i] as number | bigint | string, b[i] as number | bigint | string);
-        if (order !== 0) return down ? -order : order;
+        if (order !== 0) return keys[i]?.down === true ? -order : order;
       }
       return 0;
     },
@@ -44,9 +48,27 @@ export function compileSorting(source: DataSource, text: string): Sorting {
 /** Puts records in order, equal ones as they were, and keeps the first `most`. */
 export function arrange(records: RecordList, sorting: Sorting | null, most: number = Number.POSITIVE_INFINITY): RecordList {
   if (sorting === null && records.length <= most) return records;
-  const rows = Array.from({ length: records.length }, (_, index) => ({ index, key: sorting?.keyOf(records.at(index)) ?? [] }));
-  if (sorting !== null) rows.sort((a, b) => sorting.compare(a.key, b.key));
-  return records.pick(rows.slice(0, most).map(({ index }) => index));
+  const indexes: number[] = [];
+  for (let i = 0; i < records.length; i++) indexes.push(i);
+  if (sorting !== null) sortIndexes(indexes, records, sorting);
+  return records.pick(indexes.slice(0, most));
+}
+
+/** Each key of all records is read once, into a list of its own; the comparison allocates nothing. */
+function sortIndexes(indexes: number[], records: RecordList, { keys }: Sorting): void {
+  const columns = keys.map(({ down, read }) => {
+    const values: (number | bigint | string)[] = [];
+    for (let i = 0; i < indexes.length; i++) values.push(read(records.at(i)));
+    return { sign: down ? -1 : 1, values };
+  });
+  indexes.sort((a, b) => {
+    for (let i = 0; i < columns.length; i++) {
+      const { sign, values } = columns[i] as (typeof columns)[number];
+      const order = compareKeys(values[a] as number | bigint | string, values[b] as number | bigint | string);
+      if (order !== 0) return sign * order;
+    }
+    return 0;
+  });
 }
 
 function keyReader(field: Field): (record: EventRecord) => number | bigint | string {
@@ -57,6 +79,7 @@ function keyReader(field: Field): (record: EventRecord) => number | bigint | str
 
 function compareKeys(a: number | bigint | string, b: number | bigint | string): number {
   if (a === b) return 0;
+  if (typeof a === 'string' || typeof b === 'string') return a < b ? -1 : 1;
   // NaN goes last.
   if (Number.isNaN(a)) return 1;
   if (Number.isNaN(b)) return -1;

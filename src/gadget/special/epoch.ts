@@ -2,6 +2,13 @@ import type { EpochTime } from '../context.ts';
 
 /** Splits `high * 2^32 + low` nanoseconds into seconds and the rest, exactly and without a bigint. */
 export function splitNanoseconds(high: number, low: number, into: EpochTime): void {
+  if (high < 0x200000) {
+    // Below 2^53: a double holds it.
+    const all = high * 4294967296 + low;
+    into.seconds = Math.floor(all / 1e9);
+    into.nanoseconds = all - into.seconds * 1e9;
+    return;
+  }
   // Long division by 10^9 with digits of 32, 16 and 16 bits: every intermediate value stays below 2^46.
   const q0 = Math.floor(high / 1e9);
   let rest = (high - q0 * 1e9) * 65536 + (low >>> 16);

@@ -56,10 +56,10 @@ export function arrange(records: RecordList, sorting: Sorting | null, most: numb
 
 /** Each key of all records is read once, into a list of its own; the comparison allocates nothing. */
 function sortIndexes(indexes: number[], records: RecordList, { keys }: Sorting): void {
-  const columns = keys.map(({ down, read }) => {
+  const columns = keys.map((key) => {
     const values: (number | bigint | string)[] = [];
-    for (let i = 0; i < indexes.length; i++) values.push(read(records.at(i)));
-    return { sign: down ? -1 : 1, values };
+    for (let i = 0; i < indexes.length; i++) values.push(key.read(records.at(i)));
+    return { sign: key.down ? -1 : 1, values };
   });
   indexes.sort((a, b) => {
     for (let i = 0; i < columns.length; i++) {

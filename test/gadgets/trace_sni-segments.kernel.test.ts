@@ -107,13 +107,8 @@ void t.test('names of hellos in several segments', async (t) => {
     const mine = rows.filter((row) => (row['src'] as { port: number }).port === ports[i]);
     // As it leaves, and as it comes.
     t.same(
-      mine.map((row) => [row['pkt_type'], row['name'], row.proc.pid]).toSorted(),
-      told
-        ? [
-            ['HOST', name, pid],
-            ['OUTGOING', name, pid],
-          ]
-        : [],
+      mine.map((row) => `${String(row['pkt_type'])} ${String(row['name'])} ${row.proc.pid}`).toSorted(),
+      told ? [`HOST ${name} ${pid}`, `OUTGOING ${name} ${pid}`] : [],
       what,
     );
   }

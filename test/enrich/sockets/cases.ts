@@ -19,6 +19,7 @@ const script = String.raw`
     setsockopt($s, SOL_SOCKET, SO_REUSEPORT, 1) if $o{reuse}; bind($s, at($f, $ip, $number)) or die "$ip $number: $!"; $s }
   sub serve { my ($s, $case, $n) = @_; for (1 .. $n // 1) { my $from = recv($s, my $m, 4096, 0) or die $!; send($s, message(1, $case), 0, $from) or die $! } print "receives $case $$\n" }
   sub ask { my ($case, $ip, $number, %o) = @_; my $f = $ip =~ /:/ ? AF_INET6 : AF_INET; socket(my $s, $f, SOCK_DGRAM, 0) or die $!;
+    setsockopt($s, $_->[0], $_->[1], $_->[2]) or die "$case: $!" for @{ $o{options} // [] };
     if ($o{connect}) { connect($s, at($f, $ip, $number)) or die $!; send($s, message(0, $case), 0) or die $! } else { send($s, message(0, $case), 0, at($f, $ip, $number)) or die $! }
     my $in = ''; vec($in, fileno $s, 1) = 1; select($in, undef, undef, 5) or die "no answer: $case"; recv($s, my $m, 4096, 0); $s }
   sub child { my ($work) = @_; my $pid = fork; return $pid if $pid; $work->(); POSIX::_exit(0) }
@@ -107,6 +108,12 @@ const script = String.raw`
 
   # Sockets that come to lie where others lay, held by the same process.
   for my $i (1 .. 8) { my $s = udp("127.0.0.1", $port); $c = child(sub { close $s; ask("again", "127.0.0.1", $port) }); serve($s, "again"); waitpid $c, 0 }
+
+  # Headers before UDP's: options of IPv4; of IPv6 hop-by-hop, destination, and both.
+  my $padding = pack "CCCCx4", 0, 0, 1, 4;
+  for (["options4", "127.0.0.1", [0, 4, "\x01" x 4]], ["hop6", "::1", [41, 54, $padding]], ["destination6", "::1", [41, 59, $padding]], ["headers6", "::1", [41, 54, $padding], [41, 59, $padding]]) {
+    my ($case, $ip, @options) = @$_; my $s = udp($ip, $port); setsockopt($s, $_->[0], $_->[1], $_->[2]) or die "$case: $!" for @options;
+    $c = child(sub { close $s; ask($case, $ip, $port, options => \@options) }); serve($s, $case); waitpid $c, 0 }
   print "done\n";
 `;
 

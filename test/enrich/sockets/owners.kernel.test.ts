@@ -14,7 +14,7 @@ void t.test('who sends and who receives, in every case', async (t) => {
   t.equal(lost, 0);
   t.same(
     [...cases.keys()].toSorted(),
-    'activated address127.0.0.1 address127.0.0.2 again child-reads connected dual dual6 exec inetd inherited killed listeners moved old orphan passed prefork reused1 reused2 reused3 scm scm-kept thread workers'.split(
+    'activated address127.0.0.1 address127.0.0.2 again child-reads connected destination6 dual dual6 exec headers6 hop6 inetd inherited killed listeners moved old options4 orphan passed prefork reused1 reused2 reused3 scm scm-kept thread workers'.split(
       ' ',
     ),
   );

@@ -10,8 +10,8 @@ void t.test('each optional field on and off: the size of an entry, and the struc
     [64, 4096],
   ] as const) {
     const layout = socketLayout({ cwd, exepath });
-    const type = layout.btf.findByName('gadget_socket_value', 'STRUCT');
-    if (type?.kind !== 'STRUCT') throw new Error('no struct');
+    const type = layout.btf.type(layout.btf.findByName('gadget_socket_value', 'STRUCT') ?? 0);
+    if (type.kind !== 'STRUCT') throw new Error('no struct');
     const at = new Map(type.members.map(({ name, bitOffset }) => [name, bitOffset / 8]));
     t.equal(type.size, layout.size);
     t.equal(layout.size - cwd - exepath, 120);

@@ -103,7 +103,7 @@ const page = `# What attaches where
 Made by \`node scripts/attach-table.mjs\` from the runs kept in docs/attach/: on each kernel one small program for each section
 name (fixtures/src/attach/) is loaded, attached, and made to run by the event it waits for; a counter in its own map tells
 whether it did, and whether it stopped when its link was closed. L: loaded, A: attached, F: fired. Where one is empty, the
-number is that of the reason below the table.
+number is that of the reason below the table. [kernels.md](kernels.md) has the gadgets and the tests.
 
 | kernel | architecture | loaded | attached | fired |
 |---|---|---|---|---|

@@ -160,8 +160,15 @@ static __always_inline bool end_is_seen_here(const struct socket_state *state)
 	return !has_release && state->key.proto != IPPROTO_TCP;
 }
 
+/* With bpf_loop() a frame more than Linux before 6.8 has room for, which counts 32 bytes for the smallest. */
+#ifdef WITHOUT_BPF_LOOP
+#define LEAVE static __noinline
+#else
+#define LEAVE static __always_inline
+#endif
+
 /* A process has no descriptor of it any more, or is about to close as many as these. */
-static __noinline void leave(struct socket_state *state, __u64 address, __u32 tgid, long closed)
+LEAVE void leave(struct socket_state *state, __u64 address, __u32 tgid, long closed)
 {
 	if (references((struct sock *)address) <= closed) {
 		/* It goes away, and its process is remembered for its last packets. */

@@ -1,10 +1,11 @@
 import type { Kernel } from '../../bpf/kernel/kernel.ts';
 import type { BpfMap } from '../../bpf/map/map.ts';
+import { VerifierError } from '../../bpf/verifier/error.ts';
 import { GADGET_NAMES } from '../../gadget/contract.ts';
 import type { Gadget } from '../../gadget/gadget.ts';
 import type { PartLoad, RunPart } from '../../gadget/part.ts';
 import { SocketEnricher, type SocketEnricherOptions } from './enricher.ts';
-import { fieldsWanted } from './layout.ts';
+import { fieldsWanted, socketLayout } from './layout.ts';
 
 /** The finer map of include/gadget/sockets-map.h. */
 const flowsMap = 'gadget_socket_flows';
@@ -30,7 +31,9 @@ export class SocketPart implements RunPart {
     if (!gadget.contract.usesSockets) return {};
     let use = shared.get(kernel);
     if (use === undefined) {
-      use = { enricher: new SocketEnricher(kernel, { fields: fieldsWanted(gadget.spec), ...this.#options }), users: 0 };
+      const enricher = this.#open(gadget, kernel);
+      if (enricher === null) return withoutOwners(gadget);
+      use = { enricher, users: 0 };
       shared.set(kernel, use);
     }
     use.users++;
@@ -47,6 +50,17 @@ export class SocketPart implements RunPart {
     };
   }
 
+  /** Null, with a notice, where this kernel's verifier refuses the programs: packets are worth showing without their owners. */
+  #open(gadget: Gadget, kernel: Kernel): SocketEnricher | null {
+    try {
+      return new SocketEnricher(kernel, { fields: fieldsWanted(gadget.spec), ...this.#options });
+    } catch (error) {
+      if (!(error instanceof VerifierError)) throw error;
+      this.#options.notice?.(`whose sockets these are is not shown on this kernel: ${error.message}`);
+      return null;
+    }
+  }
+
   close(): void {
     const kernel = this.#kernel;
     this.#kernel = null;
@@ -55,4 +69,11 @@ export class SocketPart implements RunPart {
     shared.delete(kernel);
     use.enricher.close();
   }
+}
+
+/** The gadget keeps its own maps, in which nothing is found. */
+function withoutOwners(gadget: Gadget): PartLoad {
+  const layout = socketLayout(fieldsWanted(gadget.spec));
+  const names = [GADGET_NAMES.socketsMap, flowsMap].filter((name) => gadget.spec.maps.some((map) => map.name === name));
+  return { valueSizes: Object.fromEntries(names.map((name) => [name, layout.size])), targetBtfs: [layout.btf] };
 }

@@ -85,7 +85,7 @@ export function readMapDef(map: MapDraft, btf: Btf, def: BtfComposite, options: 
         break;
       }
       case 'map_extra':
-        map.mapExtra = longField(map, btf, member);
+        map.mapExtra = longField(map, btf, member, options.strict);
         break;
       default:
         throw new UnsupportedError({
@@ -145,13 +145,14 @@ function intField(map: MapDraft, btf: Btf, member: BtfMember): number {
 }
 
 /** `__ulong(name, value)`: an enum of one 64-bit value; or as {@link intField}. */
-function longField(map: MapDraft, btf: Btf, member: BtfMember): bigint {
+function longField(map: MapDraft, btf: Btf, member: BtfMember, strict: boolean): bigint {
   const type = btf.type(skipModifiersAndTypedefs(btf, member.typeId));
   if (type.kind !== 'ENUM' && type.kind !== 'ENUM64') return BigInt(intField(map, btf, member));
   const [only] = type.values;
   if (only === undefined || type.values.length !== 1)
     throw fieldError(map, member, `an enum of one value is wanted, it has ${type.values.length}`);
-  return BigInt.asUintN(64, only.value);
+  // Of 32 bits, as clang writes before 15: libbpf widens them with their sign, which no arena survives.
+  return BigInt.asUintN(64, strict && type.kind === 'ENUM' ? BigInt.asIntN(32, only.value) : only.value);
 }
 
 /** `__type(name, type)`: a pointer to the type. */

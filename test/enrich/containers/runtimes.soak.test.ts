@@ -42,7 +42,8 @@ const rigEnv = { ...process.env, RAWBPF_RIG_DIR: folder };
 const started = spawnSync(process.execPath, [rigScript, 'start', ...runtimes], { encoding: 'utf8', env: rigEnv, maxBuffer: 1 << 24 });
 if (started.status !== 0) throw new Error(`the rig did not start: ${started.stderr}`);
 const rig = JSON.parse(started.stdout) as Rig;
-t.teardown(() => {
+// At the very end, however it comes: a time limit does not run teardowns.
+process.once('exit', () => {
   spawnSync(process.execPath, [rigScript, 'stop'], { env: rigEnv });
   rmSync(folder, { recursive: true, force: true });
 });

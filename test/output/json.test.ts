@@ -1,5 +1,6 @@
 import t from 'tap';
 import { Btf, BtfBuilder } from '../../src/btf/index.ts';
+import type { ContainerFields } from '../../src/gadget/context.ts';
 import { buildDataSource } from '../../src/gadget/data-source.ts';
 import { ByteWriter } from '../../src/output/byte-writer.ts';
 import { JsonWriter } from '../../src/output/json.ts';
@@ -254,5 +255,62 @@ void t.test('lines written by generated code are those of the loop, for every ki
   }
   t.ok(values.length > 1000, 'code is generated after some hundreds of lines');
   t.same(wrong.slice(0, 5), []);
+  t.end();
+});
+
+void t.test('what an event is told of its container follows the container, though it is copied whole', (t) => {
+  const builder = new BtfBuilder();
+  const u64 = builder.add({ kind: 'INT', name: 'u64', size: 8, encoding: 0, bitOffset: 0, bits: 64 });
+  const mntns = builder.add({ kind: 'TYPEDEF', name: 'gadget_mntns_id', typeId: u64, attribute: false });
+  const typeId = builder.add({
+    kind: 'STRUCT',
+    name: 'e',
+    size: 8,
+    members: [{ name: 'mntns_id', typeId: mntns, bitOffset: 0, bitSize: 0 }],
+  });
+  const named = (serial: number, name: string): ContainerFields => ({
+    serial,
+    runtime: {
+      runtimeName: 'docker',
+      containerName: name,
+      containerId: 'f00d',
+      containerPid: serial,
+      containerImageName: 'é"\u0001',
+      containerImageDigest: '',
+      containerStartedAt: '',
+      innerContainerId: '',
+    },
+    k8s: {
+      node: '',
+      namespace: name,
+      podName: '',
+      containerName: '',
+      podLabels: 'a=b',
+      hostnetwork: serial === 2,
+      owner: { kind: '', name },
+    },
+  });
+  const known = new Map([
+    [1, named(1, 'one')],
+    [2, named(2, 'two')],
+  ]);
+  const containers = { columns: 'runtime', version: 0, byMntns: (inode: number) => known.get(inode) ?? null, byNetns: () => null } as const;
+  const context = { ...fixedContext, containers };
+  const source = buildDataSource({ name: 'e', kind: 'tracer', btf: Btf.parse(builder.encode()), typeId, context });
+  const view = new DataView(new ArrayBuffer(8));
+  const record = source.makeRecord();
+  const out = new ByteWriter();
+  const writer = new JsonWriter(source);
+  for (let i = 0; i < 600; i++) {
+    const inode = i % 3;
+    view.setUint32(0, inode, true);
+    writer.write(out, record.point(view, 0, 8));
+    const line = JSON.parse(out.take().toString()) as { k8s: object; runtime: object };
+    if (i < 3 || i > 590) {
+      const wanted = known.get(inode) ?? null;
+      t.match(line.runtime, wanted?.runtime ?? { containerName: '', containerPid: 0 });
+      t.match(line.k8s, wanted?.k8s ?? { namespace: '', hostnetwork: false, owner: { name: '' } });
+    }
+  }
   t.end();
 });

@@ -112,7 +112,7 @@ t.test('records longer than known keep their length; the core part is optional',
   t.equal(toHex(ext.funcInfo[0]?.bytes ?? new Uint8Array(0)), '0000000005000000aa0000000800000006000000bb000000');
   const core = makeExt('core', [20, 1, 1, 64, 1, 1, 11, 0xffff]);
   t.same(parseBtfExt(core.bytes, core.btf).coreRelos, [
-    { sectionName: 's', relos: [{ insnOffset: 64, typeId: 1, access: 's', kind: 11 }] },
+    { sectionName: 's', relos: [{ insnOffset: 64, typeId: 1, access: 's', accessOffset: 1, kind: 11 }] },
   ]);
   const short = makeExt('line', [16, 1, 1, 0, 1, 1, (7 << 10) | 3], 6);
   const line = lineAt(parseBtfExt(short.bytes, short.btf), short.btf, 's', 8);

@@ -50,6 +50,7 @@ function installDebianPackages() {
     '/usr/sbin/bpftool': 'bpftool',
     '/usr/bin/strace': 'strace',
     '/usr/bin/gcc': 'gcc',
+    '/usr/bin/ip': 'iproute2',
   };
   const missing = Object.entries(wanted).flatMap(([file, name]) => (existsSync(file) ? [] : [name]));
   if (missing.length === 0) return;

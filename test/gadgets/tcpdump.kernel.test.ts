@@ -23,6 +23,8 @@ const script = String.raw`
   print "from ", time * 1000, "\n";
   my $child = fork // die $!;
   if (!$child) {
+    # A socket that two hold is nobody's.
+    close $_ for $wanted, $other, $capture;
     socket(my $socket, AF_INET, SOCK_DGRAM, 0);
     for my $i (1 .. 5) { send $socket, "mark $i " . "x" x ($i * 100), 0, at(AF_INET, "127.0.0.1", $port) }
     for my $i (1 .. 3) { send $socket, "other $i", 0, at(AF_INET, "127.0.0.1", $not) }

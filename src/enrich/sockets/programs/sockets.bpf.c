@@ -113,44 +113,36 @@ static __always_inline void sent(struct sock *sk, const struct ends *ends, bool 
 	claim_sent(state, address, ends, isProcess);
 }
 
-static __always_inline void ipv4_ends(const __u8 *header, const __u16 *ports, struct ends *ends)
+/* Ports are read as they come, both at once. */
+static __always_inline void turn_ports(struct ends *ends)
 {
-	ends->family = AF_INET;
-	__builtin_memcpy(&ends->saddr[0], header + 12, 4);
-	__builtin_memcpy(&ends->daddr[0], header + 16, 4);
-	ends->sport = bpf_ntohs(ports[0]);
-	ends->dport = bpf_ntohs(ports[1]);
+	ends->sport = bpf_ntohs(ends->sport);
+	ends->dport = bpf_ntohs(ends->dport);
 }
 
-static __always_inline void ipv6_ends(const __u8 *header, const __u16 *ports, struct ends *ends)
-{
-	ends->family = AF_INET6;
-	__builtin_memcpy(ends->saddr, header + 8, 16);
-	__builtin_memcpy(ends->daddr, header + 24, 16);
-	ends->sport = bpf_ntohs(ports[0]);
-	ends->dport = bpf_ntohs(ports[1]);
-}
-
+/* Everything is read to where it stays: before Linux 6.8 the programs below have no stack to spare. */
 SEC("cgroup_skb/egress")
 int socket_sends(struct __sk_buff *skb)
 {
 	/* The context is the kernel's own packet: from there the socket is an address, not only what programs may see of it. */
 	struct sock *sk = BPF_CORE_READ((struct sk_buff *)skb, sk);
 	struct ends ends = {};
-	__u8 header[40];
-	__u16 ports[2];
+	__u8 *first = (__u8 *)&ends.sport;
 
 	if (!sk || !is_wanted(sk))
 		return 1;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		if (bpf_skb_load_bytes(skb, 0, header, 20) || bpf_skb_load_bytes(skb, (header[0] & 15) * 4, ports, 4))
+		ends.family = AF_INET;
+		if (bpf_skb_load_bytes(skb, 0, first, 1) || bpf_skb_load_bytes(skb, 12, ends.saddr, 4) ||
+		    bpf_skb_load_bytes(skb, 16, ends.daddr, 4) || bpf_skb_load_bytes(skb, (*first & 15) * 4, &ends.sport, 4))
 			return 1;
-		ipv4_ends(header, ports, &ends);
 	} else {
-		if (bpf_skb_load_bytes(skb, 0, header, 40) || bpf_skb_load_bytes(skb, 40, ports, 4))
+		ends.family = AF_INET6;
+		if (bpf_skb_load_bytes(skb, 8, ends.saddr, 16) || bpf_skb_load_bytes(skb, 24, ends.daddr, 16) ||
+		    bpf_skb_load_bytes(skb, 40, &ends.sport, 4))
 			return 1;
-		ipv6_ends(header, ports, &ends);
 	}
+	turn_ports(&ends);
 	sent(sk, &ends, in_process());
 	return 1;
 }
@@ -161,8 +153,7 @@ int BPF_PROG(packet_queued, struct sk_buff *skb)
 {
 	struct sock *sk = BPF_CORE_READ(skb, sk);
 	struct ends ends = {};
-	__u8 header[40];
-	__u16 ports[2];
+	__u8 *first = (__u8 *)&ends.sport;
 	unsigned char *at;
 	__u8 state;
 
@@ -173,14 +164,17 @@ int BPF_PROG(packet_queued, struct sk_buff *skb)
 		return 0;
 	at = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
 	if (BPF_CORE_READ(skb, protocol) == bpf_htons(ETH_P_IP)) {
-		if (bpf_probe_read_kernel(header, 20, at) || bpf_probe_read_kernel(ports, 4, at + (header[0] & 15) * 4))
+		ends.family = AF_INET;
+		if (bpf_probe_read_kernel(first, 1, at) || bpf_probe_read_kernel(ends.saddr, 4, at + 12) ||
+		    bpf_probe_read_kernel(ends.daddr, 4, at + 16) || bpf_probe_read_kernel(&ends.sport, 4, at + (*first & 15) * 4))
 			return 0;
-		ipv4_ends(header, ports, &ends);
 	} else {
-		if (bpf_probe_read_kernel(header, 40, at) || bpf_probe_read_kernel(ports, 4, at + 40))
+		ends.family = AF_INET6;
+		if (bpf_probe_read_kernel(ends.saddr, 16, at + 8) || bpf_probe_read_kernel(ends.daddr, 16, at + 24) ||
+		    bpf_probe_read_kernel(&ends.sport, 4, at + 40))
 			return 0;
-		ipv6_ends(header, ports, &ends);
 	}
+	turn_ports(&ends);
 	sent(sk, &ends, in_process());
 	return 0;
 }

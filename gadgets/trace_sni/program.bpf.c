@@ -160,9 +160,12 @@ static __always_inline bool append(const struct __sk_buff *skb, const struct gad
 		return false;
 	if (length > MAX_HELLO)
 		length = MAX_HELLO;
-	/* In a form that the verifier follows. */
+	/* In a form that verifiers follow, which the compiler would shorten by what it knows. */
+	barrier_var(length);
+	barrier_var(at);
 	length = ((length - 1) & (MAX_HELLO - 1)) + 1;
-	if (!gadget_packet_load(skb, packet->payload, &hello->data[at & (MAX_HELLO - 1)], length))
+	at &= MAX_HELLO - 1;
+	if (!gadget_packet_load(skb, packet->payload, &hello->data[at], length))
 		return false;
 	hello->length = at + length;
 	hello->sequence += length;

@@ -5,7 +5,8 @@ import t from 'tap';
 import { findClusterAccess, inClusterAccess, readKubeconfig } from '../../../src/enrich/kubernetes/access.ts';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-kubeconfig-'));
-t.teardown(() => rmSync(folder, { recursive: true }));
+// The root test, which all pure tests share, must have no teardown: it would end where one of them waits.
+process.once('exit', () => rmSync(folder, { recursive: true }));
 
 function config(name: string, content: string): string {
   const file = path.join(folder, name);

@@ -31,5 +31,6 @@ export type { SourceAnnotations } from './source-builder.ts';
 export type { EventObject } from './tree.ts';
 export { openGadget, type Gadget, type GadgetParts } from './gadget.ts';
 export { RecordList } from './record-list.ts';
-export { GadgetRun, type EventSink, type RunCounters, type RunOptions, type RunResult, type StopReason } from './run.ts';
+export { GadgetRun } from './run.ts';
+export type { EventSink, RunCounters, RunOptions, RunResult, StopReason } from './run-options.ts';
 export { eventStream, type EventStreamOptions } from './stream.ts';

@@ -11,91 +11,26 @@ import { VerifierError } from '../bpf/verifier/error.ts';
 import { UsageError } from '../error.ts';
 import { isAlternative } from './alternatives.ts';
 import { attachPrograms } from './attach.ts';
-import { openIterator, openMapIterator, type BatchSource, type FetchOptions } from './batch-source.ts';
+import { attemptAll } from './attempt.ts';
+import { openIterator, openMapIterator, type BatchSource } from './batch-source.ts';
 import type { DataSource } from './data-source.ts';
+import { Delivery } from './delivery.ts';
 import type { Gadget } from './gadget.ts';
 import { pinsOf } from './pins.ts';
 import { specToLoad } from './load-spec.ts';
 import { countingSpec, quietSpec } from './rewritten-spec.ts';
 import { selfVariables } from './self.ts';
 import { LossCounter, type LossPlace } from './loss-counter.ts';
-import type { ParamValue } from './params.ts';
 import { kernelStackMap } from './kernel-stacks.ts';
 import { buildIdMap, userStackMap } from './user-stacks.ts';
 import { maxPerfEvent, openReader } from './reader.ts';
 import type { EventRecord } from './record.ts';
 import { printable } from '../bytes/printable.ts';
-import { HeldEvents, judgeOf, type Judge } from './held-events.ts';
-import type { PartLoad, RunPart, Verdict } from './part.ts';
+import type { PartLoad } from './part.ts';
 import { RecordList } from './record-list.ts';
+import type { EventSink, RunCounters, RunOptions, RunResult, StopReason } from './run-options.ts';
 
 const maxBufferSize = 2 ** 30;
-
-/** Takes events where they lie: records are lent for the time of the call. */
-export interface EventSink {
-  /** One event of a tracer. */
-  event(source: DataSource, record: EventRecord): void;
-  /** What one run of an iterator gave. */
-  batch?(source: DataSource, records: RecordList): void;
-  /** After a turn that had events. */
-  batchEnd?(): void;
-}
-
-/** How a gadget is run; all are optional. */
-export interface RunOptions extends FetchOptions {
-  /** The kernel to load into; the running one unless given. It stays the caller's. */
-  readonly kernel?: Kernel;
-  /** Values of parameters, by their flags. */
-  readonly params?: ReadonlyMap<string, ParamValue>;
-  /** Events that count and are delivered; all unless given. */
-  readonly filter?: (source: DataSource) => ((record: EventRecord) => boolean) | null;
-  /** Goes on without programs that cannot be loaded or attached, with a notice for each. */
-  readonly skipUnsupported?: boolean;
-  /** Milliseconds after which it stops by itself. */
-  readonly timeoutMs?: number;
-  /** Events after which it stops by itself; never more are delivered. */
-  readonly maxEvents?: number;
-  /** Milliseconds between runs of iterators, which otherwise run once, and of looks into maps, otherwise every second. */
-  readonly intervalMs?: number;
-  /** Gives events of all CPUs in the order of their times where the kernel has no ring buffers, which it costs up to 5 ms. */
-  readonly ordered?: boolean;
-  /** How often those are made; 0 for without end. */
-  readonly fetchCount?: number;
-  /** What of the machine the run is joined with, asked in this order. The run closes them when it ends. */
-  readonly parts?: readonly RunPart[];
-  /** Bytes of events that may be held until a part knows whether they are wanted; 16 MiB unless said. */
-  readonly maxHeldBytes?: number;
-  readonly notice?: (message: string) => void;
-  /** Makes an object that has no counter of lost events count them, see countLosses(). */
-  readonly countLoss?: boolean;
-  /** Bytes of each buffer that events come through, rounded up to a power of two of pages; as the gadget declares them unless given. */
-  readonly bufferSize?: number;
-  /**
-   * Programs wake the reader for no event, and it looks this often (milliseconds): producers pay less, events come up to so much
-   * later, and the buffer has to hold what comes in between. Unless given, the first event that finds the reader idle wakes it.
-   */
-  readonly wakeupMs?: number;
-}
-
-/** What happened to events; exact. */
-export interface RunCounters {
-  /** Events that came. */
-  readonly received: number;
-  /** Those of them that passed the filter. */
-  readonly delivered: number;
-  /** Events that had no room in the buffer; null where the object does not count them. */
-  readonly lost: number | null;
-  /** Events that the gadget itself took back. */
-  readonly discarded: number;
-}
-
-/** Why a run ended. */
-export type StopReason = 'stopped' | 'timeout' | 'max-events' | 'finished' | 'error';
-
-export interface RunResult {
-  readonly reason: StopReason;
-  readonly counters: RunCounters;
-}
 
 interface Tracer extends LossPlace {
   readonly reader: EventSource;
@@ -120,23 +55,15 @@ export class GadgetRun {
   #resolve: (result: RunResult) => void = () => {};
   #reject: (error: unknown) => void = () => {};
   #state: 'new' | 'running' | 'ending' | 'ended' = 'new';
-  #sink: EventSink | null = null;
+  #delivery: Delivery | null = null;
   #collection: Collection | null = null;
   #tracers: Tracer[] = [];
   #batches: BatchSource[] = [];
   /** Programs that parts attach. */
   readonly #ofParts = new Set<string>();
   #losses: LossCounter | null = null;
-  #held: HeldEvents | null = null;
-  /** Held events are to be looked at as soon as the events at hand are through. */
-  #releaseSoon = false;
-  #inEvents = false;
   #detached = false;
-  #received = 0;
-  #delivered = 0;
   #ending: StopReason | null = null;
-  /** No event is taken any more: the last one asked for has come, or a sink has failed. */
-  #full = false;
   #failure: { readonly error: unknown } | null = null;
   #final: RunCounters | null = null;
 
@@ -174,13 +101,13 @@ export class GadgetRun {
   start(sink: EventSink): this {
     if (this.#state !== 'new') throw new UsageError({ code: 'E_STARTED', what: 'this run was started before', next: 'make a new one' });
     this.#state = 'running';
-    this.#sink = sink;
+    this.#delivery = new Delivery(this.#options, sink, (reason) => this.#endSoon(reason));
     try {
       this.#load();
-      this.#listen(sink);
+      this.#listen(this.#delivery);
       this.#attach();
     } catch (error) {
-      this.#full = true;
+      this.#delivery.close();
       this.#letGo();
       this.#state = 'ended';
       // Thrown here; a rejection that nobody waits for would end the process.
@@ -277,11 +204,13 @@ export class GadgetRun {
     return page * 2 ** Math.ceil(Math.log2(Math.max(1, bufferSize / page)));
   }
 
-  #listen(sink: EventSink): void {
+  #listen(delivery: Delivery): void {
     const collection = this.#loaded();
-    const parts = this.#options.parts ?? [];
-    this.#held = new HeldEvents(this.#options.maxHeldBytes ?? 16 << 20);
-    for (const part of parts) part.onRelease?.(() => this.#release());
+    for (const part of this.#options.parts ?? []) {
+      part.onRelease?.(() => {
+        if (delivery.release() && this.#state === 'ending' && delivery.holding === 0) this.#finish();
+      });
+    }
     for (const declaration of this.gadget.contract.tracers) {
       const source = this.#sourceOf(declaration.name);
       const spec = namedMap(this.gadget.spec, declaration.map);
@@ -296,13 +225,10 @@ export class GadgetRun {
           `events of ${source.name} have up to ${source.size} bytes: without ring buffers those longer than ${maxPerfEvent} are refused, and counted as lost`,
         );
       const record = source.makeRecord();
-      const visitor = this.#visitor(source, reader, record, sink);
+      const visitor = delivery.visitor(source, reader, record);
       const lostMap = declaration.lostMap === null ? null : collection.map(declaration.lostMap);
       this.#tracers.push({ reader, map: lostMap, record, visitor });
-      reader.startUnsafe(visitor, () => {
-        if (this.#releaseSoon) this.#release();
-        this.#guard(() => sink.batchEnd?.());
-      });
+      reader.startUnsafe(visitor, () => delivery.turnEnd());
     }
     // Maps fill up too; what iterators show is never lost.
     const maps = this.gadget.contract.mapIterators.map(({ lostMap }) => ({
@@ -310,81 +236,6 @@ export class GadgetRun {
       reader: null,
     }));
     this.#losses = new LossCounter([...this.#tracers, ...maps], collection);
-  }
-
-  /** What is called for every record: nothing in it allocates, unless the event has to be held. */
-  #visitor(source: DataSource, reader: EventSource, record: EventRecord, sink: EventSink): UnsafeVisitor {
-    const deliver = this.#deliverer(source, sink);
-    const judge = judgeOf(this.#options.parts ?? [], source);
-    const held = this.#held as HeldEvents;
-    const ifFull = (): void => {
-      if (this.#full) reader.stop();
-    };
-    if (judge === null) {
-      return (view, offset, length) => {
-        if (this.#full) return;
-        this.#received++;
-        record.point(view, offset, length);
-        // What came before it comes out before it.
-        if (held.length > 0) held.push({ source, judge: null, deliver }, view, offset, length);
-        else deliver(record);
-        ifFull();
-      };
-    }
-    const lane = { source, judge, deliver };
-    return (view, offset, length) => {
-      if (this.#full) return;
-      this.#received++;
-      record.point(view, offset, length);
-      this.#inEvents = true;
-      const verdict = this.#judge(judge, record);
-      const holds = verdict === 'hold' || (verdict === 'show' && held.length > 0);
-      // The oldest may have to go to make room, and is judged then.
-      if (holds) this.#guard(() => held.push(lane, view, offset, length));
-      this.#inEvents = false;
-      if (verdict === 'drop') return;
-      if (!holds) deliver(record);
-      ifFull();
-    };
-  }
-
-  #judge(judge: Judge, record: EventRecord): Verdict {
-    try {
-      return judge(record, false);
-    } catch (error) {
-      this.#fail(error);
-      return 'drop';
-    }
-  }
-
-  /** Gives events that are to be shown to the sink, as long as any are wanted. */
-  #deliverer(source: DataSource, sink: EventSink): (record: EventRecord) => void {
-    const wanted = this.#options.filter?.(source) ?? null;
-    const most = this.#options.maxEvents ?? Number.POSITIVE_INFINITY;
-    return (record) => {
-      if (this.#full) return;
-      try {
-        if (wanted !== null && !wanted(record)) return;
-        this.#delivered++;
-        sink.event(source, record);
-      } catch (error) {
-        this.#fail(error);
-      }
-      if (this.#delivered < most) return;
-      this.#full = true;
-      this.#endSoon('max-events');
-    };
-  }
-
-  /** Looks at held events again: a part knows more. */
-  #release(): void {
-    this.#releaseSoon = this.#inEvents;
-    if (this.#inEvents || this.#held === null || this.#held.length === 0) return;
-    this.#inEvents = true;
-    this.#guard(() => this.#held?.release());
-    this.#inEvents = false;
-    this.#guard(() => this.#sink?.batchEnd?.());
-    if (this.#state === 'ending' && this.#held.length === 0) this.#finish();
   }
 
   #attach(): void {
@@ -425,7 +276,7 @@ export class GadgetRun {
     const fetch = (): void => {
       if (this.#state !== 'running' || this.#ending !== null) return;
       batch.remaining--;
-      this.#guard(() => this.#fetch(batch));
+      this.#delivery?.guard(() => this.#fetch(batch));
       if (batch.remaining > 0) this.#schedule(batch, batch.intervalMs);
       else if (this.#tracers.length === 0 && this.#batches.every(({ remaining }) => remaining <= 0)) this.#endSoon('finished');
     };
@@ -434,34 +285,13 @@ export class GadgetRun {
   }
 
   #fetch({ source, record, read }: BatchSource): void {
-    const all = new RecordList(read(), source.size, record);
-    const list = this.#filtered(source, all);
-    this.#received += all.length;
-    this.#delivered += list.length;
-    this.#sink?.batch?.(source, list);
-    this.#sink?.batchEnd?.();
-    if (this.#delivered < (this.#options.maxEvents ?? Number.POSITIVE_INFINITY)) return;
-    this.#full = true;
-    this.#endSoon('max-events');
-  }
-
-  #filtered(source: DataSource, all: RecordList): RecordList {
-    const wanted = this.#options.filter?.(source) ?? null;
-    const judge = judgeOf(this.#options.parts ?? [], source);
-    const most = (this.#options.maxEvents ?? Number.POSITIVE_INFINITY) - this.#delivered;
-    if (wanted === null && judge === null && all.length <= most) return all;
-    const kept: number[] = [];
-    for (let i = 0; i < all.length && kept.length < most; i++) {
-      const record = all.at(i);
-      if ((judge === null || judge(record, true) === 'show') && (wanted === null || wanted(record))) kept.push(i);
-    }
-    return all.pick(kept);
+    this.#delivery?.batch(source, new RecordList(read(), source.size, record));
   }
 
   #count(): RunCounters {
     const discarded = this.#tracers.reduce((sum, { reader }) => sum + reader.counters.discarded, 0);
     const lost = this.#losses === null ? 0 : this.#losses.read();
-    return { received: this.#received, delivered: this.#delivered, lost, discarded };
+    return { received: this.#delivery?.received ?? 0, delivered: this.#delivery?.delivered ?? 0, lost, discarded };
   }
 
   /** Ends once the callback that found out has returned. */
@@ -469,20 +299,6 @@ export class GadgetRun {
     if (this.#ending !== null) return;
     this.#ending = reason;
     setImmediate(() => this.#end(reason));
-  }
-
-  #fail(error: unknown): void {
-    this.#full = true;
-    this.#failure ??= { error };
-    this.#endSoon('error');
-  }
-
-  #guard(work: () => void): void {
-    try {
-      work();
-    } catch (error) {
-      this.#fail(error);
-    }
   }
 
   #end(reason: StopReason): void {
@@ -494,7 +310,8 @@ export class GadgetRun {
     } catch (error) {
       this.#failure ??= { error };
     }
-    if (this.#held !== null && this.#held.length > 0 && !this.#full) this.#after(lastWordMs, () => this.#finish());
+    const delivery = this.#delivery;
+    if (delivery !== null && delivery.holding > 0 && !delivery.full) this.#after(lastWordMs, () => this.#finish());
     else this.#finish();
   }
 
@@ -507,7 +324,8 @@ export class GadgetRun {
     } catch (error) {
       this.#failure ??= { error };
     }
-    if (this.#failure !== null) this.#reject(this.#failure.error);
+    const failure = this.#delivery?.failure ?? this.#failure;
+    if (failure !== null) this.#reject(failure.error);
     else this.#resolve({ reason: this.#ending ?? 'stopped', counters: this.counters });
   }
 
@@ -525,13 +343,10 @@ export class GadgetRun {
       for (const { reader, visitor } of this.#tracers) {
         attempt(() => {
           reader.stop();
-          if (!this.#full) reader.drainUnsafe(visitor);
+          if (this.#delivery?.full === false) reader.drainUnsafe(visitor);
         });
       }
-      this.#inEvents = true;
-      attempt(() => this.#held?.release());
-      this.#inEvents = false;
-      attempt(() => this.#sink?.batchEnd?.());
+      attempt(() => this.#delivery?.releaseNow(false));
     });
   }
 
@@ -539,10 +354,7 @@ export class GadgetRun {
   #letGo(): void {
     attemptAll((attempt) => {
       attempt(() => this.#detach());
-      this.#inEvents = true;
-      attempt(() => this.#held?.release(true));
-      this.#inEvents = false;
-      attempt(() => this.#sink?.batchEnd?.());
+      attempt(() => this.#delivery?.releaseNow(true));
       attempt(() => (this.#final = this.#count()));
       for (const { reader, record } of this.#tracers) {
         attempt(() => reader.close());
@@ -580,17 +392,4 @@ export class GadgetRun {
   #notice(message: string): void {
     this.#options.notice?.(printable(message));
   }
-}
-
-/** Does all of it, whatever fails; then throws the first error. */
-function attemptAll(work: (attempt: (step: () => void) => void) => void): void {
-  const errors: unknown[] = [];
-  work((step) => {
-    try {
-      step();
-    } catch (error) {
-      errors.push(error);
-    }
-  });
-  if (errors.length > 0) throw errors[0];
 }

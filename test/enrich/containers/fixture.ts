@@ -12,7 +12,8 @@ import { hostContext } from '../../../src/enrich/context.ts';
 import { emptyNames } from '../../../src/enrich/runtimes/source.ts';
 import type { ContainerFields } from '../../../src/gadget/context.ts';
 import { openGadget } from '../../../src/gadget/gadget.ts';
-import { GadgetRun, type RunResult } from '../../../src/gadget/run.ts';
+import { GadgetRun } from '../../../src/gadget/run.ts';
+import type { RunResult } from '../../../src/gadget/run-options.ts';
 import type { EventObject } from '../../../src/gadget/tree.ts';
 
 /** Unlike any other's on this machine. */

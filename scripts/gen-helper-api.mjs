@@ -123,7 +123,7 @@ for (const header of readdirSync(folder).filter((name) => name.endsWith('.h'))) 
 }
 
 for (const [title, headers] of groups) {
-  print(`## ${String(title)}`);
+  print(`## ${title}`);
   print();
   for (const header of headers) {
     const text = readFileSync(path.join(folder, header), 'utf8');

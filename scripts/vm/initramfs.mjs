@@ -22,7 +22,7 @@ function bootModules(modulesDir) {
   }
   const order = [];
   for (const name of ['virtio_pci', 'virtio_mmio', 'virtio_console', '9pnet_virtio', '9p', 'overlay'])
-    for (const file of (deps.get(name) ?? []).slice().reverse()) if (!order.includes(file)) order.push(file);
+    for (const file of (deps.get(name) ?? []).toReversed()) if (!order.includes(file)) order.push(file);
   return order.map((file) => path.join(modulesDir, file));
 }
 

@@ -1,4 +1,4 @@
-import { isMap, isPair, isScalar, isSeq, visit, type Document, type Node, type YAMLMap } from 'yaml';
+import { isMap, isPair, isScalar, type Scalar, isSeq, visit, type Document, type Node, type YAMLMap } from 'yaml';
 import { UsageError } from '../error.ts';
 import { printable } from '../bytes/printable.ts';
 
@@ -61,7 +61,8 @@ function readParam(key: unknown, value: unknown, complain: Complain): CustomPara
     const found = value.get(name, true);
     if (found === undefined) return '';
     if (!isScalar(found)) throw complain(`params.custom.${own}.${name} must be text`, found);
-    return found.value === null || found.value === undefined ? '' : (found.source ?? String(found.value as string | number | boolean));
+    const { source, value: scalar } = found as Scalar<string | number | boolean | null | undefined>;
+    return scalar === null || scalar === undefined ? '' : (source ?? String(scalar));
   };
   const choices = value.get('values', true);
   return {

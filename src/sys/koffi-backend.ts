@@ -112,7 +112,7 @@ function loadAddon(): Koffi | null {
     }
     const { load, address, view, errno } = addon.exports;
     const usable = [load, address, view, errno].every((part) => typeof part === 'function');
-    return usable ? (addon.exports as Koffi) : null;
+    return usable ? addon.exports : null;
   }
   return null;
 }

@@ -56,9 +56,9 @@ async function rowsOf(
   const rows = new Map<string, Row[]>(gadget.sources.map(({ name }) => [name, []]));
   const run = new GadgetRun(gadget, { params: new Map([['own_pid', process.pid]]), ...options });
   run.start({
-    event: (source, record) => void rows.get(source.name)?.push(source.decode(record) as Row),
+    event: (source, record) => void rows.get(source.name)?.push(source.decode(record)),
     batch: (source, records) => {
-      for (const record of records) rows.get(source.name)?.push(source.decode(record) as Row);
+      for (const record of records) rows.get(source.name)?.push(source.decode(record));
     },
   });
   await work();

@@ -416,7 +416,7 @@ ${license}`;
 
 void t.test('user space finds what the macros declare', (t) => {
   const { object, stderr } = compileBpf(marks);
-  if (object === null) return t.fail(stderr);
+  if (object === null) return void t.fail(stderr);
   const contract = discoverGadget(openObject(object));
   t.match(contract.tracers, [{ name: 'trace', map: 'events', struct: 'event', lostMap: 'events_lost_samples' }]);
   t.same(contract.bufferMaps, ['events']);
@@ -496,7 +496,7 @@ ${license}`;
 
 void t.test('arithmetic and maps', (t) => {
   const { object, stderr } = compileBpf(arithmetic);
-  if (object === null) return t.fail(stderr);
+  if (object === null) return void t.fail(stderr);
   const collection = loadCollection(new Kernel(), openObject(object));
   t.teardown(() => collection.close());
   collection.program('compute').testRun();

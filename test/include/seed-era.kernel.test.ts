@@ -149,7 +149,7 @@ async function run(
     const gadget = openGadget({ object, name: 'seed', context: hostContext(sys) });
     const rows: Row[] = [];
     const gadgetRun = new GadgetRun(gadget, { kernel, params: new Map([['own_pid', process.pid]]) });
-    gadgetRun.start({ event: (source, record) => void rows.push(source.decode(record) as Row) });
+    gadgetRun.start({ event: (source, record) => void rows.push(source.decode(record)) });
     if (pause) gadgetRun.pause();
     for (let i = 0; i < calls; i++) sys.call('umask', 0o22);
     gadgetRun.stop();

@@ -191,7 +191,11 @@ function listText(containers: readonly Container[]): string {
 
 const widths = [8, 12, 14, 8, 32] as const;
 const line = (...cells: readonly string[]): string =>
-  `${cells.map((cell, i) => printable(cell === '' ? '-' : cell).padEnd(widths[i] ?? 0)).join(' ')}`.trimEnd().concat('\n');
+  cells
+    .map((cell, i) => printable(cell === '' ? '-' : cell).padEnd(widths[i] ?? 0))
+    .join(' ')
+    .trimEnd()
+    .concat('\n');
 const head = line('CHANGE', 'RUNTIME', 'ID', 'PID', 'NAME', 'IMAGE');
 
 function changeLine(type: string, container: Container): string {

@@ -59,7 +59,7 @@ class Target {
     for (;;) {
       const { value, done } = await this.#read.next();
       if (done === true) throw new Error('the program ended');
-      const [name, number] = String(value).split(' ') as [string, string];
+      const [name, number] = value.split(' ') as [string, string];
       told.set(name, [...(told.get(name) ?? []), Number(number)]);
       // The last line of a round.
       if (name === 'listeners') return told;

@@ -76,9 +76,7 @@ function zonesOf(bytes: Uint8Array): Zone[] {
   const elf = parseElf(bytes);
   const headers = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(40, elf.header.littleEndian));
   const SHT_NOBITS = 8;
-  const sections = elf.sections
-    .filter(({ type }) => type !== SHT_NOBITS)
-    .map(({ offset, size }) => ({ at: Number(offset), size: Number(size) }));
+  const sections = elf.sections.filter(({ type }) => type !== SHT_NOBITS).map(({ offset, size }) => ({ at: offset, size }));
   return [...sections, { at: headers, size: bytes.length - headers }, { at: 0, size: 64 }].filter(({ size }) => size >= 4);
 }
 

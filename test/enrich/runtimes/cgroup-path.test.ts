@@ -53,7 +53,7 @@ const nobodys: readonly string[] = [
   `/machine.slice/libpod-conmon-${id}.scope`,
   `/system.slice/crio-conmon-${id}.scope`,
   `/kubepods/besteffort/pod${uid}`,
-  `${besteffort}`,
+  besteffort,
   `/docker/${id.slice(1)}`,
   `/docker/${id}x`,
   `/docker/x${id}`,

@@ -102,13 +102,14 @@ function runVm(kernel, what, rigFlags) {
     stopVm = (signal) => vm.kill(signal);
     let rest = '';
     let ended = false;
-    const records = [];
+    // Kept as they come: a run that is cut short has not been for nothing.
+    const keep = (record) => keepResults(root, kernel, rigFlags.includes('--no-ringbuf') ? 'perf' : 'ring', [record]);
     vm.stdout.setEncoding('utf8').on('data', (text) => {
       const lines = (rest + text).split('\n');
       rest = lines.pop();
       for (const line of lines) {
         if (line === '# end') ended = true;
-        else if (line.startsWith('@ ')) records.push(JSON.parse(line.slice(2)));
+        else if (line.startsWith('@ ')) keep(JSON.parse(line.slice(2)));
         else report(kernel, line);
       }
     });
@@ -117,7 +118,6 @@ function runVm(kernel, what, rigFlags) {
       if (!ended) report(kernel, `not ok - ${kernel}: the VM did not reach the end (exit code ${code}${code === 124 ? ': time-out' : ''})`);
       const seconds = Math.round((Date.now() - started) / 1000);
       resultOf(kernel).seconds += seconds;
-      keepResults(root, kernel, rigFlags.includes('--no-ringbuf') ? 'perf' : 'ring', records);
       console.log(`# ${kernel}: ${seconds} s`);
       resolve();
     });

@@ -4,17 +4,9 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import {
-  encodeLoader,
-  Kernel,
-  loadCollection,
-  type LoaderProgram,
-  makeLoader,
-  parseLoader,
-  runLoader,
-  signLoader,
-} from '../../src/bpf/index.ts';
+import { encodeLoader, Kernel, loadCollection, makeLoader, parseLoader, runLoader, signLoader } from '../../src/bpf/index.ts';
 import { openObject, type ObjectSpec } from '../../src/bpf/object/index.ts';
+import { RawbpfError } from '../../src/error.ts';
 import { versionCode } from '../../src/sys/kernel-version.ts';
 import { fixture } from '../fixture.ts';
 
@@ -51,7 +43,15 @@ t.test('maps and programs are those that loading the object gives', { skip }, as
       // What does not load on this kernel is compared nowhere.
       continue;
     }
-    const loaded = runLoader(kernel, makeLoader(kernel, spec));
+    const loader = makeLoader(kernel, spec);
+    // Linux 7.0 keeps bpf_stream_vprintk_impl in its BTF, with another type and without code: a loader program compares names alone.
+    const leftover = (kernel.vmlinuxBtf()?.findByName('bpf_stream_vprintk_impl', 'FUNC') ?? null) !== null;
+    if (file === 'attach/stream.bpf.o' && leftover && kernel.version >= versionCode(7, 0)) {
+      t.throws(() => runLoader(kernel, loader), { code: 'E_LOADER_RUN', message: /bpf_stream_vprintk_impl/ });
+      direct.close();
+      continue;
+    }
+    const loaded = runLoader(kernel, loader);
     try {
       t.same([...loaded.programs.keys()].toSorted(), [...direct.programs.keys()].toSorted(), `${file}: programs`);
       for (const [name, program] of loaded.programs) {
@@ -107,17 +107,18 @@ t.test(
   'a signed loader runs on the data that it was signed with, and no other',
   { skip: skip || kernel.version < versionCode(6, 18) },
   async (t) => {
-    const { loader, signature } = signLoader(makeLoader(kernel, open('losses.bpf.o'), { signed: true }), key, certificate);
+    const { loader, signature, dataSignature } = signLoader(makeLoader(kernel, open('losses.bpf.o'), { signed: true }), key, certificate);
     runLoader(kernel, loader).close();
     t.throws(() => runLoader(kernel, { ...loader, data: changed(loader.data, loader.data.length - 1) }), {
       code: 'E_LOADER_RUN',
       where: { errno: 22 },
     });
-    checkWithOpenssl(t, loader, signature);
+    checkWithOpenssl(t, loader.insns, signature);
+    checkWithOpenssl(t, Buffer.concat([loader.insns, loader.data]), dataSignature);
   },
 );
 
-function checkWithOpenssl(t: Test, loader: LoaderProgram, signature: Uint8Array): void {
+function checkWithOpenssl(t: Test, content: Uint8Array, signature: Uint8Array): void {
   const folder = mkdtempSync(path.join(tmpdir(), 'rawbpf-'));
   try {
     const at = (name: string): string => path.join(folder, name);
@@ -132,8 +133,8 @@ function checkWithOpenssl(t: Test, loader: LoaderProgram, signature: Uint8Array)
       t.comment('openssl is not there');
       return;
     }
-    t.equal(verify(loader.insns), 0, 'openssl takes the signature');
-    t.equal(verify(changed(loader.insns, 4)) === 0, false, 'and not for other instructions');
+    t.equal(verify(content), 0, 'openssl takes the signature');
+    t.equal(verify(changed(content, 4)) === 0, false, 'and not for others');
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -144,22 +145,39 @@ const verifies = kernel.config().get('CONFIG_SYSTEM_DATA_VERIFICATION') === 'y' 
 t.test('the kernel checks the signature', { skip: skip || (verifies ? false : 'this kernel cannot check signatures') }, async (t) => {
   const { sys } = kernel;
   const text = (value: string): Uint8Array => new TextEncoder().encode(`${value}\0`);
-  const { loader, signature } = signLoader(makeLoader(kernel, open('losses.bpf.o'), { signed: true }), key, certificate);
+  const signed = signLoader(makeLoader(kernel, open('losses.bpf.o'), { signed: true }), key, certificate);
+  const { loader } = signed;
   // KEYCTL_JOIN_SESSION_KEYRING: a keyring of this process alone.
   t.ok(sys.call('keyctl', 1, 0) > 0);
-  t.throws(() => runLoader(kernel, loader, { signature }), { message: /no certificate/ });
+  t.throws(() => runLoader(kernel, loader, signed), { message: /no certificate/ });
   t.ok(sys.call('add_key', text('asymmetric'), text('rawbpf test'), certificate, certificate.length, -3) > 0);
-  runLoader(kernel, loader, { signature }).close();
-  t.throws(() => runLoader(kernel, { ...loader, insns: changed(loader.insns, loader.insns.length - 12) }, { signature }), {
+  runLoader(kernel, loader, signed).close();
+  t.throws(() => runLoader(kernel, { ...loader, insns: changed(loader.insns, loader.insns.length - 12) }, signed), {
     message: /not by that certificate/,
   });
+  const other = { ...loader, data: changed(loader.data, loader.data.length - 1) };
+  // Linux 6.18 lets the loader itself compare the hash; 7.3 checks the data with the signature.
+  t.throws(() => runLoader(kernel, other, signed), RawbpfError);
   t.throws(() => runLoader(kernel, loader, { signature: new Uint8Array(64) }), { message: /refused the signed/ });
+  const { signature, dataSignature } = signed;
+  const taken = [{ signature }, { dataSignature }].map((one) => {
+    try {
+      runLoader(kernel, loader, one).close();
+      return true;
+    } catch (error) {
+      t.match(error, { message: /not by that certificate|sign the object again/ });
+      return false;
+    }
+  });
+  t.equal(taken.filter(Boolean).length, 1, 'a kernel takes one of the two');
 });
 
 t.test('its file', { skip }, async (t) => {
   const made = signLoader(makeLoader(kernel, open('losses.bpf.o'), { signed: true }), key, certificate);
   const text = encodeLoader(made);
   t.same(parseLoader(text), made);
+  const { dataSignature: _, ...older } = JSON.parse(text) as Record<string, unknown>;
+  t.same(parseLoader(JSON.stringify(older)), { ...made, dataSignature: null }, 'a file without that signature');
   const parsed = JSON.parse(text) as Record<string, unknown>;
   for (const [what, value] of [
     ['no JSON', '{'],

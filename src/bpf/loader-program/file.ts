@@ -9,10 +9,12 @@ export interface LoaderFile {
   readonly loader: LoaderProgram;
   /** Null for one that is not signed. */
   readonly signature: Uint8Array | null;
+  /** Null for one that is not signed, and in files of versions that made no such signature. */
+  readonly dataSignature: Uint8Array | null;
 }
 
 /** A loader program as a text to keep: JSON, bytes in base64. */
-export function encodeLoader({ loader, signature }: LoaderFile): string {
+export function encodeLoader({ loader, signature, dataSignature }: LoaderFile): string {
   const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
   const { insns, data, ...rest } = loader;
   const text = {
@@ -21,6 +23,7 @@ export function encodeLoader({ loader, signature }: LoaderFile): string {
     insns: base64(insns),
     data: base64(data),
     signature: signature === null ? null : base64(signature),
+    dataSignature: dataSignature === null ? null : base64(dataSignature),
   };
   return `${JSON.stringify(text)}\n`;
 }
@@ -31,6 +34,7 @@ export function parseLoader(text: string): LoaderFile {
   if (fields.get('format') !== FORMAT) throw malformed('format', `it is not ${JSON.stringify(FORMAT)}`);
   const top = new Fields(Object.fromEntries(fields), 'the file');
   const signature = fields.get('signature') === null ? null : top.bytes('signature');
+  const dataSignature = (fields.get('dataSignature') ?? null) === null ? null : top.bytes('dataSignature');
   const contextSize = top.number('contextSize', 0xffff);
   const loader: LoaderProgram = {
     insns: top.bytes('insns'),
@@ -55,7 +59,7 @@ export function parseLoader(text: string): LoaderFile {
     hashSlots: top.numbers('hashSlots'),
   };
   if (loader.insns.length === 0 || loader.insns.length % 8 !== 0) throw malformed('insns', 'they are no whole instructions');
-  return { loader, signature };
+  return { loader, signature, dataSignature };
 }
 
 function parseJson(text: string): unknown {

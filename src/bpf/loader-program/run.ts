@@ -6,7 +6,7 @@ import type { Kernel } from '../kernel/kernel.ts';
 import { keepAlive } from '../kernel/keep-alive.ts';
 import { createMap } from '../map/create.ts';
 import { BpfMap } from '../map/map.ts';
-import { attemptLoad } from '../program/attempt.ts';
+import { type Attempt, attemptLoad } from '../program/attempt.ts';
 import { programDigest } from '../program/digest.ts';
 import { BpfProgram } from '../program/program.ts';
 import { testRun } from '../program/test-run.ts';
@@ -25,6 +25,8 @@ export interface LoadedByLoader {
 export interface RunLoaderOptions {
   /** A PKCS #7 signature over the loader's instructions ({@link signLoader}), which the kernel checks (Linux 6.18). */
   readonly signature?: Uint8Array;
+  /** The one over instructions and data, which Linux 7.3 wants instead; of both the kernel at hand gets the one it checks. */
+  readonly dataSignature?: Uint8Array;
   /** The keyring that its certificate is in: a key's serial number, -3 for the session's (the default), 0 for the kernel's own. */
   readonly keyring?: number;
 }
@@ -52,7 +54,7 @@ export function runLoader(kernel: Kernel, loader: LoaderProgram, options: RunLoa
 
 function dataMap(kernel: Kernel, loader: LoaderProgram, options: RunLoaderOptions): BpfMap {
   const shape = { name: '__loader.map', type: 'BPF_MAP_TYPE_ARRAY', keySize: 4, valueSize: loader.data.length, maxEntries: 1 } as const;
-  const isSigned = options.signature !== undefined || loader.hashSlots.length > 0;
+  const isSigned = options.signature !== undefined || options.dataSignature !== undefined || loader.hashSlots.length > 0;
   const map = createMap(kernel, { ...shape, ...(isSigned ? { exclusiveHash: programDigest(loader.insns) } : {}) });
   return undoOnError((undo) => {
     undo.own(map);
@@ -83,7 +85,8 @@ function askForHash(kernel: Kernel, map: BpfMap): void {
 }
 
 function loadLoader(kernel: Kernel, loader: LoaderProgram, data: BpfMap, options: RunLoaderOptions): BpfProgram {
-  const { signature } = options;
+  const { signature, dataSignature } = options;
+  const isSigned = signature !== undefined || dataSignature !== undefined;
   const attr = {
     prog_type: BPF_PROG_TYPE.BPF_PROG_TYPE_SYSCALL,
     insns: loader.insns,
@@ -92,14 +95,27 @@ function loadLoader(kernel: Kernel, loader: LoaderProgram, data: BpfMap, options
     prog_flags: BPF_F.BPF_F_SLEEPABLE,
     prog_name: '__loader.prog',
     fd_array: new Uint8Array(Int32Array.of(data.fd).buffer),
-    ...(signature === undefined ? {} : { signature, signature_size: signature.length, keyring_id: options.keyring ?? SESSION_KEYRING }),
   };
-  let loaded = attemptLoad(kernel, attr, 0);
-  if (loaded.result < 0 && signature === undefined) loaded = attemptLoad(kernel, attr, 1);
+  const by = (bytes: Uint8Array) => ({
+    ...attr,
+    signature: bytes,
+    signature_size: bytes.length,
+    keyring_id: options.keyring ?? SESSION_KEYRING,
+  });
+  let loaded: Attempt | null = null;
+  // Linux 7.3: the maps of fd_array, up to fd_array_cnt, are signed with the instructions.
+  if (dataSignature !== undefined) loaded = attemptLoad(kernel, { ...by(dataSignature), fd_array_cnt: 1 }, 0);
+  if (signature !== undefined && (loaded === null || isErrno(loaded.result, 'EKEYREJECTED'))) {
+    const other = attemptLoad(kernel, by(signature), 0);
+    // EACCES: this kernel wants the other one, which it has refused.
+    if (loaded === null || !isErrno(other.result, 'EACCES')) loaded = other;
+  }
+  loaded ??= attemptLoad(kernel, attr, 0);
+  if (loaded.result < 0 && !isSigned) loaded = attemptLoad(kernel, attr, 1);
   if (loaded.result < 0) {
     throw bpfError(kernel.sys, 'BPF_PROG_LOAD', loaded.result, {
-      what: signature === undefined ? 'the kernel refused the loader program' : 'the kernel refused the signed loader program',
-      why: refusal(loaded.result, signature !== undefined, loaded.log),
+      what: !isSigned ? 'the kernel refused the loader program' : 'the kernel refused the signed loader program',
+      why: refusal(loaded.result, isSigned, loaded.log),
     });
   }
   const shape = { name: '__loader.prog', type: attr.prog_type, expectedAttachType: 0, spec: null, linked: null, log: loaded.log };
@@ -112,6 +128,7 @@ function refusal(result: number, isSigned: boolean, log: string): string {
   if (isErrno(result, 'EKEYREJECTED')) return 'the signature is not by that certificate, or not over this program';
   if (isErrno(result, 'EBADMSG')) return 'the signature is no PKCS #7 message';
   if (isErrno(result, 'EOPNOTSUPP')) return 'this kernel is built without CONFIG_SYSTEM_DATA_VERIFICATION';
+  if (isErrno(result, 'EACCES')) return 'this kernel wants a signature over instructions and data: sign the object again';
   return 'signatures came with Linux 6.18; the keyring may not be there';
 }
 

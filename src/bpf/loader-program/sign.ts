@@ -4,11 +4,13 @@ import { InsnSlots } from '../insn/insn.ts';
 import { signDetached } from './cms.ts';
 import type { LoaderProgram } from './make.ts';
 
-/** A loader program that runs on its own data only, and a signature over it. */
+/** A loader program that runs on its own data only, and signatures over it: what a kernel wants signed has changed. */
 export interface SignedLoader {
   readonly loader: LoaderProgram;
-  /** PKCS #7, detached, over the loader's instructions. */
+  /** PKCS #7, detached, over the loader's instructions, which hold the hash of its data: what Linux 6.18 checks. */
   readonly signature: Uint8Array;
+  /** PKCS #7, detached, over instructions and data: what Linux 7.3 checks. */
+  readonly dataSignature: Uint8Array;
 }
 
 /**
@@ -21,8 +23,8 @@ export interface SignedLoader {
  * import { openObject } from 'rawbpf/object';
  * export function loadSigned(object: Uint8Array, key: string, certificate: string): void {
  *   const kernel = defaultKernel();
- *   const { loader, signature } = signLoader(makeLoader(kernel, openObject(object), { signed: true }), key, certificate);
- *   runLoader(kernel, loader, { signature }).close();
+ *   const signed = signLoader(makeLoader(kernel, openObject(object), { signed: true }), key, certificate);
+ *   runLoader(kernel, signed.loader, signed).close();
  * }
  */
 export function signLoader(loader: LoaderProgram, key: KeyLike, certificate: Uint8Array | string): SignedLoader {
@@ -40,5 +42,9 @@ export function signLoader(loader: LoaderProgram, key: KeyLike, certificate: Uin
     slots.setImm(slot + 1, hash.getInt32(i * 8 + 4, true));
   });
   const signed = { ...loader, insns: slots.bytes };
-  return { loader: signed, signature: signDetached(signed.insns, key, certificate) };
+  return {
+    loader: signed,
+    signature: signDetached(signed.insns, key, certificate),
+    dataSignature: signDetached(Buffer.concat([signed.insns, signed.data]), key, certificate),
+  };
 }

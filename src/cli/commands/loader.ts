@@ -62,16 +62,19 @@ function make(kernel: Kernel, file: string, given: ParsedOptions): void {
   const spec = openObject(readFile(file), { name: path.basename(file).replace(/\.o$/, ''), pageSize: kernel.pageSize });
   const loader = makeLoader(kernel, spec, { signed: key !== null });
   const made =
-    key === null || certificate === null ? { loader, signature: null } : signLoader(loader, readFileSync(key), readFile(certificate));
+    key === null || certificate === null
+      ? { loader, signature: null, dataSignature: null }
+      : signLoader(loader, readFileSync(key), readFile(certificate));
   writeFileSync(out, encodeLoader(made));
 }
 
 function run(kernel: Kernel, file: string, given: ParsedOptions): string {
   const keyring = given.text('keyring');
   if (keyring !== null && !/^-?\d+$/.test(keyring)) throw usage(`--keyring wants a number, not ${printable(keyring)}`);
-  const { loader, signature } = parseLoader(Buffer.from(readFile(file)).toString('utf8'));
+  const { loader, signature, dataSignature } = parseLoader(Buffer.from(readFile(file)).toString('utf8'));
   const loaded = runLoader(kernel, loader, {
     ...(signature === null ? {} : { signature }),
+    ...(dataSignature === null ? {} : { dataSignature }),
     ...(keyring === null ? {} : { keyring: Number(keyring) }),
   });
   try {

@@ -80,7 +80,8 @@ t.test('tcx: order and revision', { skip: hasTcx }, async (t) => {
   net.close();
 });
 
-const netkit = makeNetkit(kernel.sys, 'nk0');
+// Not nk0: that is what the kernel calls the other end.
+const netkit = makeNetkit(kernel.sys, 'rawkit');
 const noNetkit = `this kernel makes no netkit devices (Linux 6.7, CONFIG_NETKIT): errno ${netkit}`;
 
 t.test('netkit: order and revision', { skip: netkit === 0 ? false : noNetkit }, async (t) => {
@@ -88,9 +89,9 @@ t.test('netkit: order and revision', { skip: netkit === 0 ? false : noNetkit }, 
   const more = load('net', ['on_netkit_primary']);
   const third = load('net', ['on_netkit_primary']);
   const place: Place = {
-    target: { device: 'nk0' },
+    target: { device: 'rawkit' },
     type: 'BPF_NETKIT_PRIMARY',
-    attach: (program, options) => attachNetkit(program, 'nk0', options),
+    attach: (program, options) => attachNetkit(program, 'rawkit', options),
   };
   ordered(t, place, [net.program('on_netkit_primary'), more.program('on_netkit_primary'), third.program('on_netkit_primary')]);
   for (const collection of [net, more, third]) collection.close();

@@ -14,7 +14,9 @@ const u32 = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).
 const types = ['BPF_MAP_TYPE_PERCPU_ARRAY', 'BPF_MAP_TYPE_PERCPU_HASH', 'BPF_MAP_TYPE_LRU_PERCPU_HASH'] as const;
 
 function withMap(of: Kernel, type: (typeof types)[number], use: (map: BpfMap) => void): void {
-  const map = createMap(of, { name: 'cpus', type, keySize: 4, valueSize: 4, maxEntries: 2 });
+  // A full LRU map gives up an element at each update, even the one that is updated, whose other values are then gone.
+  const maxEntries = type === 'BPF_MAP_TYPE_LRU_PERCPU_HASH' ? 64 : 2;
+  const map = createMap(of, { name: 'cpus', type, keySize: 4, valueSize: 4, maxEntries });
   try {
     use(map);
   } finally {

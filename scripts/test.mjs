@@ -20,7 +20,7 @@ build();
 
 const tally = { passed: 0, failed: 0, skipped: 0 };
 if (patterns.length === 0 && !soak) {
-  check('lint', ['oxlint', 'bin/oxlint'], ['--type-aware', '--quiet']);
+  check('lint', ['oxlint', 'bin/oxlint'], ['--type-aware', '--deny-warnings']);
   check('format', ['oxfmt', 'bin/oxfmt'], ['--check']);
 }
 

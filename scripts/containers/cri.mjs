@@ -83,16 +83,18 @@ export class Cri {
     image,
     logs,
     qos = 'besteffort',
+    sharePid = false,
   }) {
     const own = { 'io.kubernetes.pod.name': name, 'io.kubernetes.pod.namespace': namespace, 'io.kubernetes.pod.uid': uid };
+    // Network and IPC of the pod, process ids of each container (1) unless they are shared; 2 is the node's.
+    const namespaces = Buffer.concat([number(1, hostNetwork ? 2 : 0), number(2, sharePid ? 0 : 1), number(3, 0)]);
     const config = Buffer.concat([
       message(1, text(1, name), text(2, uid), text(3, namespace)),
       ...(hostNetwork ? [] : [text(2, name)]),
       text(3, path.join(logs, uid)),
       map(6, { ...labels, ...own }),
       map(7, { 'kubernetes.io/config.source': 'api' }),
-      // Network and IPC of the pod, process ids of each container; 2 is the node's.
-      message(8, text(1, `/kubepods/${qos}/pod${uid}`), message(2, message(1, number(1, hostNetwork ? 2 : 0), number(2, 1), number(3, 0)))),
+      message(8, text(1, `/kubepods/${qos}/pod${uid}`), message(2, bytes(1, namespaces))),
     ]);
     const [sandbox] = firstStrings(await this.call('RunPodSandbox', bytes(1, config)), 0);
     const ids = {};
@@ -104,7 +106,7 @@ export class Cri {
         map(9, { ...own, 'io.kubernetes.container.name': container }),
         map(10, { 'io.kubernetes.container.restartCount': '0' }),
         text(11, `${container}.log`),
-        message(15),
+        message(15, message(2, bytes(3, namespaces))),
       ]);
       const [id] = firstStrings(await this.call('CreateContainer', Buffer.concat([text(1, sandbox), bytes(2, spec), bytes(3, config)])), 0);
       await this.call('StartContainer', text(1, id));
@@ -114,6 +116,9 @@ export class Cri {
   }
 
   async stopPod(sandbox) {
+    // Without patience: the first process of a pid namespace ignores SIGTERM.
+    const containers = firstStrings(await this.call('ListContainers', message(1, text(3, sandbox))), 1);
+    await Promise.all(containers.map((id) => this.call('StopContainer', Buffer.concat([text(1, id), number(2, 0)])).catch(() => {})));
     await this.call('StopPodSandbox', text(1, sandbox));
     await this.call('RemovePodSandbox', text(1, sandbox));
   }

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { BARE } from './bare.mjs';
+import { configureCrio, programBeside } from './crio.mjs';
 
 /** What a rig in `dir` is made of; `found` is what fetchRuntimes() gives. */
 export function layout(dir, found) {
@@ -18,12 +19,19 @@ export function layout(dir, found) {
     state: at('rig.json'),
     bridge: `rig${hash.toString('hex', 0, 4)}`,
     subnet: `10.${200 + (hash[0] % 50)}.${hash[1]}.0/24`,
-    sockets: { containerd: at('containerd.sock'), docker: at('docker.sock'), podman: at('podman.sock'), cri: at('containerd.sock') },
+    sockets: {
+      containerd: at('containerd.sock'),
+      docker: at('docker.sock'),
+      podman: at('podman.sock'),
+      cri: at('containerd.sock'),
+      'cri-o': at('crio.sock'),
+    },
     cli: {
       containerd: ['ctr', '-a', at('containerd.sock')],
       cri: ['ctr', '-a', at('containerd.sock'), '-n', 'k8s.io'],
       docker: ['docker', ...docker],
       podman: ['podman', ...podman],
+      'cri-o': [programBeside(found.crio, 'crictl'), '-r', `unix://${at('crio.sock')}`, '-i', `unix://${at('crio.sock')}`, '-t', '60s'],
     },
     daemons: {
       containerd: ['containerd', '-c', at('containerd.toml')],
@@ -46,6 +54,7 @@ export function layout(dir, found) {
         '--bridge=none',
       ],
       podman: ['podman', ...podman, 'system', 'service', '-t', '0', `unix://${at('podman.sock')}`],
+      'cri-o': [found.crio ?? 'crio', '--config', at('crio/crio.conf'), '--config-dir', at('crio/conf.d')],
     },
     env: {
       ...found.env,
@@ -65,6 +74,7 @@ export const NEEDS = {
   cri: ['containerd'],
   docker: ['containerd', 'docker'],
   podman: ['podman'],
+  'cri-o': ['cri-o'],
   ...Object.fromEntries(BARE.map((name) => [name, []])),
 };
 
@@ -134,6 +144,7 @@ network_config_dir = "${at('podman/networks')}"
   );
   fs.writeFileSync(at('registries.conf'), 'unqualified-search-registries = []\n');
   fs.writeFileSync(at('home/.config/containers/policy.json'), '{"default":[{"type":"insecureAcceptAnything"}]}');
+  if (found.crio !== null) configureCrio(rig, found, which);
 }
 
 /** Starts one daemon and waits until its socket answers. Returns its process id, and when that process was started. */

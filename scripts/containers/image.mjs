@@ -50,7 +50,8 @@ export function makeImage(file, name, { env }) {
       architecture: process.arch === 'arm64' ? 'arm64' : 'amd64',
       os: 'linux',
       created,
-      config: { Cmd: ['/bin/sleep', '1000'], Env: ['PATH=/bin'] },
+      // Two images with the same contents would be one to CRI-O, by either name. The first process of a pid namespace ignores SIGTERM.
+      config: { Cmd: ['/bin/sleep', '1000'], Env: ['PATH=/bin'], Labels: { name }, StopSignal: 'SIGKILL' },
       rootfs: { type: 'layers', diff_ids: [`sha256:${sha256(fs.readFileSync(layer))}`] },
       history: [{ created, created_by: 'busybox' }],
     });

@@ -70,7 +70,9 @@ function environment(tree) {
   const env = { ...process.env, PATH };
   env.LD_LIBRARY_PATH = below(`usr/lib/${triplet}`, `lib/${triplet}`, 'usr/lib', `usr/lib/${triplet}/systemd`).join(':');
   const cni = [...below('usr/lib/cni'), '/usr/lib/cni'].find((folder) => fs.existsSync(path.join(folder, 'bridge'))) ?? '/usr/lib/cni';
-  return { tree, env, cni };
+  // In no suite of Debian's: one that somebody built, or that a distribution has.
+  const crio = process.env.RAWBPF_CRIO ?? which('crio', PATH);
+  return { tree, env, cni, crio };
 }
 
 /** Where a program of PATH is; null where it is not. */

@@ -1,5 +1,6 @@
 // Records what real runtimes answer, and what their own clients say of the same containers, into fixtures/runtimes:
 //   npm run build && node scripts/containers/rig.mjs with docker containerd cri podman -- node scripts/containers/record.mjs
+//   RAWBPF_CRIO=crio node scripts/containers/rig.mjs with cri-o -- node scripts/containers/record.mjs
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -10,6 +11,7 @@ import { DockerSource } from '../../build/src/enrich/runtimes/docker.js';
 import { RuntimeApiError } from '../../build/src/enrich/runtimes/error.js';
 import { GrpcClient } from '../../build/src/enrich/runtimes/grpc.js';
 import { UnixHttp } from '../../build/src/enrich/runtimes/http.js';
+import { recordProcesses } from './processes.mjs';
 import { PodmanSource } from '../../build/src/enrich/runtimes/podman.js';
 
 const rig = JSON.parse(process.env.RAWBPF_RIG ?? '{}');
@@ -54,6 +56,11 @@ async function record(name, source, ids, said) {
   fs.mkdirSync(out, { recursive: true });
   const kept = [...new Map(asked.map((each) => [JSON.stringify([each.path, each.method, each.namespace, each.request]), each])).values()];
   fs.writeFileSync(path.join(out, `${name}.json`), `${JSON.stringify({ oracle: said, asked: kept })}\n`);
+}
+
+if (rig.runtimes['cri-o'] !== undefined) {
+  await recordCrio();
+  process.exit();
 }
 
 run('exec', 'docker', 'run', '-d', '--name', 'd1', '--network', 'none', '-l', 'a=b', 'rigbox:1', '/bin/sleep', '1000');
@@ -132,4 +139,32 @@ process.exit();
 function copy(from, to) {
   fs.mkdirSync(path.dirname(to), { recursive: true });
   fs.copyFileSync(from, to);
+}
+
+/** CRI-O, as crictl tells it, and what /proc shows of it. */
+async function recordCrio() {
+  const pod = (...args) => JSON.parse(run('pod', ...args, '--runtime', 'cri-o'));
+  const pods = [
+    pod('web-0', 'main=sleep 1000', 'side=sleep 1000', '--label', 'app=web'),
+    pod('agent', 'main=sleep 1000', '--host-network', '--namespace', 'kube-system'),
+    pod('shared', 'main=sleep 1000', '--share-pid'),
+  ];
+  const inspect = (what, id) => {
+    const { status, info } = oracle('cri-o', what, id);
+    const { metadata, image, imageRef, startedAt, labels } = status;
+    return { id, pid: info.pid, metadata, image: image?.image, imageRef, startedAt, labels };
+  };
+  const sandboxes = pods.map((each) => inspect('inspectp', each.sandbox));
+  const containers = pods.flatMap((each) =>
+    Object.values(each.containers).map((id) => ({ sandbox: each.sandbox, ...inspect('inspect', id) })),
+  );
+  const version = run('exec', 'cri-o', 'version');
+  const processes = recordProcesses([...sandboxes, ...containers].map(({ pid }) => pid));
+  const ids = [...sandboxes, ...containers].map(({ id }) => id);
+  await record('cri-o', new CriSource(rig.runtimes['cri-o'].socket, 'cri-o'), [...ids, 'nothing'], {
+    version,
+    sandboxes,
+    containers,
+    processes,
+  });
 }

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { BARE, bareCommand, bareEnvironment, hasNspawn, prepareBare, removeNspawn } from './bare.mjs';
 import { Cri } from './cri.mjs';
+import { loadIntoCrio } from './crio.mjs';
 import { configure, endDaemon, layout, NEEDS, runIn, startDaemon, startTime } from './daemons.mjs';
 import { makeImage } from './image.mjs';
 import { fetchRuntimes } from './packages.mjs';
@@ -15,11 +16,12 @@ import { endProcesses, foreignCgroups, removeBridge, removeCgroups, rigMounts, r
 const HELP = `Real container runtimes for tests, below one folder.
 
   node scripts/containers/rig.mjs start RUNTIME...        docker, containerd, podman, cri; prints JSON: sockets, clients, image
+                                                          cri-o: where RAWBPF_CRIO or PATH has it (Debian does not)
                                                           runc, crun, lxc, systemd-nspawn: without a daemon
   node scripts/containers/rig.mjs exec RUNTIME ARGS...    runs the runtime's client: docker, ctr, podman; of the others NAME COMMAND...
   node scripts/containers/rig.mjs pod NAME [CONTAINER=COMMAND...]   a pod through CRI; prints JSON: ids
-       --namespace N  --uid UID  --label K=V  --host-network
-  node scripts/containers/rig.mjs unpod SANDBOX           removes a pod
+       --namespace N  --uid UID  --label K=V  --host-network  --share-pid  --runtime cri-o (else containerd's)
+  node scripts/containers/rig.mjs unpod SANDBOX           removes a pod [--runtime cri-o]
   node scripts/containers/rig.mjs with RUNTIME... -- COMMAND   starts, runs COMMAND with the JSON in RAWBPF_RIG, stops
   node scripts/containers/rig.mjs status                  daemons, processes and mounts of the rig
   node scripts/containers/rig.mjs stop                    removes every container, ends the daemons, tidies up
@@ -72,6 +74,12 @@ async function start(rig, found, runtimes) {
       continue;
     }
     if (state.images.includes(runtime)) continue;
+    if (runtime === 'cri-o') {
+      for (const image of [rig.image, `${rig.image}.pause`]) await patiently(() => loadIntoCrio(rig, image));
+      state.images.push(runtime);
+      writeState(rig, state);
+      continue;
+    }
     const load = { docker: ['load', '-i'], podman: ['load', '-i'], containerd: ['image', 'import'], cri: ['image', 'import'] }[runtime];
     await patiently(() => runIn(rig, [...rig.cli[runtime], ...load, rig.image]));
     if (runtime === 'cri') runIn(rig, [...rig.cli.cri, ...load, `${rig.image}.pause`]);
@@ -95,9 +103,10 @@ async function stop(rig) {
   // Politely first: networks are given back, mounts undone.
   if (running('docker')) await attempt('docker', () => removeAll(rig, 'docker', ['ps', '-aq'], ['rm', '-f']));
   if (running('containerd')) {
-    await attempt('pods', () => removePods(rig));
+    await attempt('pods', () => removePods(rig.sockets.cri));
     for (const space of ['default', 'moby', 'k8s.io']) await attempt(`namespace ${space}`, () => removeTasks(rig, space));
   }
+  if (running('cri-o')) await attempt('pods of CRI-O', () => removePods(rig.sockets['cri-o']));
   if (fs.existsSync(path.join(rig.dir, 'podman/root/libpod'))) {
     await attempt('podman', () => removeAll(rig, 'podman', ['ps', '-aq'], ['rm', '-f', '-t', '0']));
   }
@@ -120,8 +129,8 @@ function removeAll(rig, runtime, list, remove) {
   if (ids.length > 0) runIn(rig, [...rig.cli[runtime], ...remove, ...ids]);
 }
 
-async function removePods(rig) {
-  const cri = new Cri(rig.sockets.cri);
+async function removePods(socket) {
+  const cri = new Cri(socket);
   try {
     for (const id of await cri.pods()) await cri.stopPod(id);
   } finally {
@@ -164,7 +173,7 @@ async function pod(rig, name, commands, given) {
     commands.map((text) => [text.slice(0, text.indexOf('=')), words(text.slice(text.indexOf('=') + 1))]),
   );
   const labels = Object.fromEntries((given.label ?? []).map((text) => text.split('=', 2)));
-  const cri = new Cri(rig.sockets.cri);
+  const cri = new Cri(rig.sockets[given.runtime]);
   try {
     return await cri.startPod({
       name,
@@ -173,6 +182,7 @@ async function pod(rig, name, commands, given) {
       labels,
       containers,
       hostNetwork: given['host-network'] === true,
+      sharePid: given['share-pid'] === true,
       image: IMAGE,
       logs: path.join(rig.dir, 'logs'),
     });
@@ -202,6 +212,8 @@ async function main(args) {
       uid: { type: 'string' },
       label: { type: 'string', multiple: true },
       'host-network': { type: 'boolean' },
+      'share-pid': { type: 'boolean' },
+      runtime: { type: 'string', default: 'cri' },
       help: { type: 'boolean', short: 'h' },
     },
   });
@@ -218,6 +230,8 @@ async function main(args) {
   // A unix socket's path has at most 107 bytes, and containerd appends to it.
   if (dir.length > 70) throw new Error(`${dir} is too long for the paths of unix sockets`);
   const rig = layout(dir, found);
+  if (['start', 'with'].includes(what) && rest.includes('cri-o') && found.crio === null)
+    throw new Error('no CRI-O is here: RAWBPF_CRIO=FILE says where it is, with pinns beside it');
   if (rest.some((name) => BARE.includes(name))) rig.env = bareEnvironment(rig.env);
   switch (what) {
     case 'fetch':
@@ -245,7 +259,7 @@ async function main(args) {
       print(await pod(rig, rest[0], rest.slice(1), values));
       break;
     case 'unpod': {
-      const cri = new Cri(rig.sockets.cri);
+      const cri = new Cri(rig.sockets[values.runtime]);
       await cri.stopPod(rest[0]).finally(() => cri.close());
       break;
     }

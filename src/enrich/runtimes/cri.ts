@@ -1,7 +1,7 @@
 import type { NameEvent, NameQuery, RuntimeNames } from '../containers/names.ts';
 import { RuntimeApiError } from './error.ts';
 import { GRPC_STATUS, GrpcClient } from './grpc.ts';
-import { at, integer, member, parseJson, text } from '../json.ts';
+import { at, integer, member, parseJson, text, type Json } from '../json.ts';
 import { digestOf, podOfLabels } from './pod-labels.ts';
 import { ProtoMessage, ProtoWriter } from './protobuf.ts';
 import { emptyNames, mapSome, SmallCache, SocketSource, type SourceOptions } from './source.ts';
@@ -101,8 +101,7 @@ export class CriSource extends SocketSource {
       runtimeName: this.#runtimeName,
       containerName: k8s?.containerName || status.message(2).text(1),
       containerPid: integer(member(info, 'pid')),
-      // What the pod asked for; CRI-O gives the id of the image in the first place.
-      containerImageName: text(at(info, 'runtimeSpec', 'annotations', 'io.kubernetes.cri-o.ImageName')) || status.message(8).text(1),
+      containerImageName: imageName(at(info, 'runtimeSpec', 'annotations'), status.message(8).text(1)),
       containerImageDigest: digestOf(status.text(9)),
       containerStartedAt: rfc3339(status.bigint(5)),
       k8s,
@@ -145,6 +144,15 @@ export class CriSource extends SocketSource {
       throw error;
     }
   }
+}
+
+/**
+ * What the pod asked for, which may be an image's id where a kubelet asks. CRI-O's ImageName is some name of that image, perhaps
+ * another than the pod's (internal/annotations of CRI-O): it is better than an id alone.
+ */
+function imageName(annotations: Json, said: string): string {
+  const [asked, some] = ['Image', 'ImageName'].map((name) => text(member(annotations, `io.kubernetes.cri-o.${name}`)));
+  return [asked, said, some].find((name) => name !== undefined && name !== '' && !/^(?:sha256:)?[0-9a-f]{64}$/.test(name)) ?? said;
 }
 
 /** Nanoseconds since 1970 as text; empty for 0: never started. */

@@ -7,7 +7,7 @@ const uid = '2dbf5b34-5b6f-4e5b-9a0e-0c0f3d7f9b11';
 const systemdUid = uid.replaceAll('-', '_');
 const besteffort = `/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod${systemdUid}.slice`;
 
-/** Paths as each runtime and driver writes them; those of docker, ctr, podman and CRI with cgroupfs were seen on a machine. */
+/** Paths as each runtime and driver writes them; those of docker, ctr, podman, CRI and CRI-O with cgroupfs were seen on a machine. */
 const cases: readonly (readonly [path: string, id: string, runtime: string, podUid?: string])[] = [
   [`/docker/${id}`, id, 'docker'],
   [`/system.slice/docker-${id}.scope`, id, 'docker'],
@@ -27,6 +27,7 @@ const cases: readonly (readonly [path: string, id: string, runtime: string, podU
   [`/kubepods/besteffort/poduid-1234/${id}`, id, '', 'uid-1234'],
   [`/kubepods/besteffort/pod${'0123456789abcdef'.repeat(2)}/${id}`, id, '', '0123456789abcdef'.repeat(2)],
   [`${besteffort}/cri-containerd-${id}.scope`, id, 'containerd', uid],
+  [`/kubepods/besteffort/pod${uid}/crio-${id}`, id, 'cri-o', uid],
   [`${besteffort}/crio-${id}.scope`, id, 'cri-o', uid],
   [`${besteffort}/crio-${id}.scope/container`, id, 'cri-o', uid],
   [`${besteffort}/docker-${id}.scope`, id, 'docker', uid],

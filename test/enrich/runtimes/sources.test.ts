@@ -182,7 +182,9 @@ t.test('CRI-O: annotations of its own, a digest in the image reference (fields a
   const map = (writer: ProtoWriter, field: number, entries: Readonly<Record<string, string>>): ProtoWriter =>
     Object.entries(entries).reduce((w, [key, value]) => w.bytes(field, new ProtoWriter().text(1, key).text(2, value).finish()), writer);
   const own = { 'io.kubernetes.pod.name': 'web-0', 'io.kubernetes.pod.namespace': 'shop', 'io.kubernetes.pod.uid': 'u-1' };
-  const info = { sandboxID: 'sand', pid: 4711, runtimeSpec: { annotations: { 'io.kubernetes.cri-o.ImageName': 'quay.io/shop/web:2' } } };
+  // As a kubelet asks: by the image's id.
+  const annotations = { 'io.kubernetes.cri-o.Image': 'ab'.repeat(32), 'io.kubernetes.cri-o.ImageName': 'quay.io/shop/web:2' };
+  const info = { sandboxID: 'sand', pid: 4711, runtimeSpec: { annotations } };
   const image = 'quay.io/shop/web@sha256:aaaa';
   const status = map(
     new ProtoWriter()
@@ -190,7 +192,7 @@ t.test('CRI-O: annotations of its own, a digest in the image reference (fields a
       .bytes(2, new ProtoWriter().text(1, 'main').finish())
       .number(3, 1)
       .number(5, 1_700_000_000_000_000_000)
-      .bytes(8, new ProtoWriter().text(1, 'quay.io/shop/web@sha256:aaaa').finish())
+      .bytes(8, new ProtoWriter().text(1, 'ab'.repeat(32)).finish())
       .text(9, image),
     12,
     { ...own, 'io.kubernetes.container.name': 'main' },
@@ -225,6 +227,28 @@ t.test('CRI-O: annotations of its own, a digest in the image reference (fields a
   });
   t.match(await source.lookup(query('sand')), { containerPid: 99, sandbox: true, k8s: { podName: 'web-0' } });
 });
+
+t.test('CRI-O calls an image as the pod did, whatever else it is called', async (t) => {
+  const { asked, oracle } = recording<{ readonly containers: readonly { readonly id: string; readonly image: string }[] }>('cri-o');
+  // Another name of the same image, as CRI-O may pick where it has several.
+  const renamed = asked.map((each) => ({
+    ...each,
+    answer: Buffer.from(rename(Buffer.from(String(each.answer), 'base64'))).toString('base64'),
+  }));
+  const socket = await FakeSocket.listen(grpcReplay(renamed));
+  const source = new CriSource(socket.path, 'cri-o');
+  t.teardown(async () => {
+    source.close();
+    await socket.close();
+  });
+  for (const { id, image } of oracle.containers) t.equal((await source.lookup(query(id)))?.containerImageName, image);
+});
+
+/** Of the same length, so that the lengths around it hold. */
+function rename(answer: Buffer): Buffer {
+  const name = 'io.kubernetes.cri-o.ImageName":"docker.io/library/';
+  return Buffer.from(answer.toString('latin1').replaceAll(`${name}rigbox:1`, `${name}others:1`), 'latin1');
+}
 
 t.test("docker's name and containerd's process become one", async (t) => {
   const docker = recording<readonly DockerSaid[]>('docker');

@@ -48,6 +48,39 @@ export function perfEventOpenOrThrow(sys: Sys, request: PerfEventRequest, failur
   throw diagnosis === null ? error : new SyscallError('perf_event_open', result, { why: diagnosis.why, next: diagnosis.next, ...failure });
 }
 
+/**
+ * Whether a perf event of a CPU (of no process) still counts, for events opened with PERF_FORMAT_TOTAL_TIME_ENABLED. A CPU that goes
+ * offline takes its events with it for good, and nothing tells: poll, ioctls and reads go on working when it is back. But the time
+ * for which the event was enabled stands still.
+ */
+export class PerfPulse {
+  readonly #sys: Sys;
+  readonly #fd: number;
+  #time: bigint | null;
+  #lookedAt = performance.now();
+
+  constructor(sys: Sys, fd: number) {
+    this.#sys = sys;
+    this.#fd = fd;
+    this.#time = this.#read();
+  }
+
+  /** Whether time has gone by since the last look; true where the event does not tell, and sooner than a coarse clock (HZ=100) moves. */
+  beats(): boolean {
+    if (performance.now() - this.#lookedAt < 15) return true;
+    const before = this.#time;
+    this.#time = this.#read();
+    this.#lookedAt = performance.now();
+    return this.#time === null || this.#time !== before;
+  }
+
+  #read(): bigint | null {
+    // { u64 value; u64 time_enabled; ... }: a larger read_format writes more (kernel/events/core.c, perf_read_one).
+    const values = new Uint8Array(40);
+    return this.#sys.call('read', this.#fd, values, values.length) < 16 ? null : new DataView(values.buffer).getBigUint64(8, true);
+  }
+}
+
 /** An ioctl(2) on a perf event: `perfIoctl(sys, fd, 'PERF_EVENT_IOC_SET_BPF', progFd)`; returns 0 or a negative errno. */
 export function perfIoctl(sys: Sys, fd: number, request: keyof typeof PERF_EVENT_IOC, arg: number | Uint8Array = 0): number {
   return sys.call('ioctl', fd, PERF_EVENT_IOC[request], arg);

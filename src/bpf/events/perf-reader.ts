@@ -118,13 +118,13 @@ export class PerfReader extends EventSource {
     return bytes;
   }
 
-  /** Opens buffers for CPUs that came online, and lets go of those that went; called every `cpuCheckMs`. */
+  /** Opens buffers for CPUs that came online, or that went and came back, and lets go of those that went; called every `cpuCheckMs`. */
   refreshCpus(): void {
     if (this.closed) return;
     const wanted = new Set(this.#wantedCpus());
     for (const ring of this.#rings.values()) {
       // A CPU that goes takes its event with it for good: the buffer is read to its end and opened anew when the CPU is back.
-      if (!wanted.has(ring.cpu) && ring.pendingBytes === 0) this.#drop(ring);
+      if ((!wanted.has(ring.cpu) || !ring.isAlive()) && ring.pendingBytes === 0) this.#drop(ring);
     }
     for (const cpu of wanted) {
       if (this.#rings.has(cpu)) continue;

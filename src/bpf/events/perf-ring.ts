@@ -7,7 +7,7 @@ import { closeFd } from '../../sys/file.ts';
 import { Mapping } from '../../sys/memory.ts';
 import { pageSize } from '../../sys/page-size.ts';
 import { perfMmapPage } from '../../sys/perf-attr.ts';
-import { perfEventOpen, perfEventOpenOrThrow, perfIoctl } from '../../sys/perf-event.ts';
+import { perfEventOpen, perfEventOpenOrThrow, perfIoctl, PerfPulse } from '../../sys/perf-event.ts';
 import type { Sys } from '../../sys/sys.ts';
 import { blockRecords, type RecordBlock, type Taker } from './record-block.ts';
 
@@ -53,6 +53,7 @@ export class PerfRing {
   readonly #recordSize: number;
   readonly #acquire: boolean;
   readonly #counts: PerfCounts;
+  readonly #pulse: PerfPulse;
   /** The tail as last published. */
   #published: bigint;
   /** Its low word, and where the block at hand ends. */
@@ -86,6 +87,7 @@ export class PerfRing {
     this.#recordSize = options.recordSize;
     this.#acquire = sys.arch !== 'x64';
     this.#counts = counts;
+    this.#pulse = new PerfPulse(sys, fd);
     this.#published = Atomics.load(this.#tailWord, 0);
     this.#low = this.#next = Number(BigInt.asIntN(32, this.#published)) | 0;
     this.#publishEvery = Math.min(options.size / 8, maxUnpublished);
@@ -98,12 +100,13 @@ export class PerfRing {
       config: PERF_COUNT_SW.PERF_COUNT_SW_BPF_OUTPUT,
       sample_type: PERF_SAMPLE.PERF_SAMPLE_RAW | (options.timed ? PERF_SAMPLE.PERF_SAMPLE_TIME : 0),
       sample_period: 1,
+      read_format: PERF_FORMAT.PERF_FORMAT_TOTAL_TIME_ENABLED,
       ...(options.watermark > 0 ? { wakeup_watermark: options.watermark } : { wakeup_events: 1 }),
       ...(options.timed ? { clockid: CLOCK.CLOCK_MONOTONIC } : {}),
     };
     const bits = { watermark: options.watermark > 0 ? 1 : 0, use_clockid: options.timed ? 1 : 0 };
     let countsLost = true;
-    let result = perfEventOpen(sys, { attr: { ...attr, read_format: PERF_FORMAT.PERF_FORMAT_LOST }, bits, cpu });
+    let result = perfEventOpen(sys, { attr: { ...attr, read_format: attr.read_format | PERF_FORMAT.PERF_FORMAT_LOST }, bits, cpu });
     if (isErrno(result, 'EINVAL')) {
       countsLost = false;
       result = perfEventOpen(sys, { attr, bits, cpu });
@@ -241,10 +244,15 @@ export class PerfRing {
   /** Records that the kernel could not write, as it counts them; null where it does not. */
   lost(): number | null {
     if (!this.countsLost || this.#closed) return null;
-    // read_format is PERF_FORMAT_LOST alone: { u64 value; u64 lost; }.
-    const values = new Uint8Array(16);
+    // { u64 value; u64 time_enabled; u64 lost; }.
+    const values = new Uint8Array(24);
     if (this.#sys.call('read', this.fd, values, values.length) !== values.length) return null;
-    return Number(new DataView(values.buffer).getBigUint64(8, true));
+    return Number(new DataView(values.buffer).getBigUint64(16, true));
+  }
+
+  /** Whether its CPU has been there all the time since the last look: one that went and came back writes no more into it. */
+  isAlive(): boolean {
+    return this.#pulse.beats();
   }
 
   close(): void {

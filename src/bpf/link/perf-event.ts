@@ -1,6 +1,6 @@
-import { perfEventOpenOrThrow } from '../../sys/perf-event.ts';
+import { perfEventOpenOrThrow, PerfPulse } from '../../sys/perf-event.ts';
 import type { BpfProgram } from '../program/program.ts';
-import { PERF_COUNT_HW, PERF_COUNT_SW, PERF_TYPE } from '../uapi/perf.gen.ts';
+import { PERF_COUNT_HW, PERF_COUNT_SW, PERF_FORMAT, PERF_TYPE } from '../uapi/perf.gen.ts';
 import { undoOnError } from '../undo.ts';
 import { type BpfLink, LinkGroup } from './link.ts';
 import { attachToPerfEvent } from './perf.ts';
@@ -39,7 +39,7 @@ export function attachPerfEvent(program: BpfProgram, event: PerfEventName, optio
 
 /** The links of one event, one for each CPU that is online. */
 export class PerfEventLinks extends LinkGroup {
-  readonly #byCpu = new Map<number, BpfLink>();
+  readonly #byCpu = new Map<number, { readonly link: BpfLink; readonly pulse: PerfPulse }>();
   readonly #links: BpfLink[];
   readonly #options: PerfEventOptions;
   readonly #event: PerfEventName;
@@ -62,11 +62,13 @@ export class PerfEventLinks extends LinkGroup {
     return [...this.#byCpu.keys()];
   }
 
-  /** Opens the event on CPUs that have come online and lets go of those that went: an event does not come back with its CPU. */
+  /** Opens the event on CPUs that have come online, or that went and came back, and lets go of those that went: an event does not come back with its CPU. */
   refresh(): void {
     const online = new Set(this.#options.cpus ?? this.program?.kernel.onlineCpus);
-    for (const [cpu, link] of this.#byCpu) {
-      if (online.has(cpu)) continue;
+    // The time of an event of one process stands still while that does not run.
+    const ofProcess = this.#options.pid !== undefined && this.#options.pid >= 0;
+    for (const [cpu, { link, pulse }] of this.#byCpu) {
+      if (online.has(cpu) && (ofProcess || pulse.beats())) continue;
       link.close();
       this.#byCpu.delete(cpu);
     }
@@ -74,7 +76,7 @@ export class PerfEventLinks extends LinkGroup {
       for (const cpu of online) if (!this.#byCpu.has(cpu)) this.#byCpu.set(cpu, this.#open(cpu));
     } finally {
       // Those that were opened before one failed are to be closed, too.
-      this.#links.splice(0, this.#links.length, ...this.#byCpu.values());
+      this.#links.splice(0, this.#links.length, ...[...this.#byCpu.values()].map(({ link }) => link));
     }
   }
 
@@ -102,7 +104,7 @@ export class PerfEventLinks extends LinkGroup {
     }
   }
 
-  #open(cpu: number): BpfLink {
+  #open(cpu: number): { readonly link: BpfLink; readonly pulse: PerfPulse } {
     const { period, frequency, pid, cookie } = this.#options;
     const program = this.program as BpfProgram;
     const event = this.#event;
@@ -110,11 +112,13 @@ export class PerfEventLinks extends LinkGroup {
     const attr = {
       type: isSoftware ? PERF_TYPE.PERF_TYPE_SOFTWARE : PERF_TYPE.PERF_TYPE_HARDWARE,
       config: isSoftware ? PERF_COUNT_SW[event as keyof typeof PERF_COUNT_SW] : PERF_COUNT_HW[event as keyof typeof PERF_COUNT_HW],
+      read_format: PERF_FORMAT.PERF_FORMAT_TOTAL_TIME_ENABLED,
       ...(period === undefined ? { sample_freq: frequency ?? 49 } : { sample_period: period }),
     };
     const bits = period === undefined ? { freq: 1, disabled: 1 } : { disabled: 1 };
     const failure = { what: 'cannot open the perf event', where: { event, cpu } };
     const fd = perfEventOpenOrThrow(program.kernel.sys, { attr, bits, pid: pid ?? -1, cpu }, failure);
-    return attachToPerfEvent(program, fd, { kind: 'perf_event', target: event }, cookie);
+    const link = attachToPerfEvent(program, fd, { kind: 'perf_event', target: event }, cookie);
+    return { link, pulse: new PerfPulse(program.kernel.sys, fd) };
   }
 }

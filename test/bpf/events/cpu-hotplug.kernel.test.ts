@@ -72,6 +72,48 @@ t.test('a reader that starts while a CPU is away', { skip }, async (t) => {
   producer.close();
 });
 
+t.test('a CPU that is back before anybody looks', { skip }, async (t) => {
+  const producer = perfProducer(sys, 60);
+  const reader = new PerfReader(sys, producer.mapFd, producer.maxEntries, { cpuCheckMs: 0 });
+  let count = 0;
+  reader.start(() => count++);
+  turn(false);
+  turn(true);
+  t.equal(producer.run(0, 10, { cpu: 1 }), 0, 'the kernel takes nothing for the buffer that was');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  reader.refreshCpus();
+  t.same(reader.cpus, [0, 1]);
+  t.equal(producer.run(0, 10, { cpu: 1 }), 10, 'it is read again');
+  t.equal(producer.run(0, 10, { cpu: 0 }), 10);
+  await until(() => count === 20);
+  reader.close();
+  producer.close();
+
+  const kernel = new Kernel();
+  const collection = loadCollection(kernel, openObject(fixture('attach/probes.bpf.o'), { name: 'probes' }), {
+    programs: ['on_perf_event'],
+    variables: { wanted_pid: 0 },
+  });
+  const link = attachPerfEvent(collection.program('on_perf_event'), 'PERF_COUNT_SW_CPU_CLOCK', { frequency: 99 });
+  const before = link.links.map((one) => one.info()?.id);
+  turn(false);
+  turn(true);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  link.refresh();
+  t.same(link.cpus, [0, 1]);
+  if (before[0] !== undefined) {
+    const after = link.links.map((one) => one.info()?.id);
+    t.equal(after[0], before[0], 'the other CPU keeps its link');
+    t.not(after[1], before[1], 'this one has another');
+  }
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  link.refresh();
+  t.equal(link.links.length, 2);
+  link.close();
+  collection.close();
+  kernel.close();
+});
+
 t.test('a sampled event with a CPU that goes and comes back', { skip }, async (t) => {
   const kernel = new Kernel();
   const collection = loadCollection(kernel, openObject(fixture('attach/probes.bpf.o'), { name: 'probes' }), {

@@ -13,6 +13,8 @@ interface FakeCpu {
   readonly view: DataView;
   head: bigint;
   lost: bigint;
+  /** Time for which the event was enabled: one more at each look. */
+  enabled: bigint;
 }
 
 /** Perf buffers in ordinary memory, written as kernel/events/ring_buffer.c does. */
@@ -20,6 +22,8 @@ export class FakePerf {
   readonly sys: Sys;
   readonly size: number;
   readonly offline: Set<number> = new Set();
+  /** Descriptors of buffers whose CPU went, even if it came back. */
+  readonly dead: Set<number> = new Set();
   /** CPU to descriptor, as the map has it. */
   readonly slots: Map<number, number> = new Map();
   readonly open: Set<number> = new Set();
@@ -96,8 +100,10 @@ export class FakePerf {
       case 'read': {
         const ring = [...this.#cpus.values()].find((each) => each.fd === first);
         if (ring === undefined || !(second instanceof Uint8Array)) return -9;
-        new DataView(second.buffer).setBigUint64(8, ring.lost, true);
-        return 16;
+        if (!this.dead.has(ring.fd)) ring.enabled++;
+        new DataView(second.buffer).setBigUint64(8, ring.enabled, true);
+        new DataView(second.buffer).setBigUint64(16, ring.lost, true);
+        return 24;
       }
       case 'close':
         this.open.delete(Number(first));
@@ -120,7 +126,7 @@ export class FakePerf {
     this.#backend.memory.map(BigInt(address), buffer);
     const fd = firstFd + index;
     this.open.add(fd);
-    this.#cpus.set(cpu, { fd, address, view, head: this.#start, lost: 0n });
+    this.#cpus.set(cpu, { fd, address, view, head: this.#start, lost: 0n, enabled: 0n });
     return fd;
   }
 

@@ -162,6 +162,37 @@ void t.test('a CPU that goes and comes back', async (test) => {
   test.equal(perf.open.size, 0);
 });
 
+void t.test('a CPU that went and came back between two looks', async (test) => {
+  const perf = new FakePerf(size);
+  const online = [0, 1];
+  const reader = new PerfReader(perf.sys, 5, 64, { bytesPerCpu: size, cpuCheckMs: 0, onlineCpus: () => online });
+  const before = perf.slots.get(1);
+  // The buffer takes no more, but is there: what it holds is read first.
+  perf.sample(1, 1);
+  perf.dead.add(before ?? 0);
+  await later();
+  reader.refreshCpus();
+  test.equal(perf.slots.get(1), before);
+  test.same(numbers(reader), [1]);
+  await later();
+  reader.refreshCpus();
+  test.not(perf.slots.get(1), before, 'another buffer in its place');
+  test.same(reader.cpus, [0, 1]);
+  perf.sample(1, 2);
+  test.same(numbers(reader), [2]);
+  const after = [...perf.slots.values()];
+  await later();
+  reader.refreshCpus();
+  test.same([...perf.slots.values()], after, 'those that live are left alone');
+  reader.close();
+  test.equal(perf.open.size, 0);
+});
+
+/** Longer than a look has to be away from the one before. */
+function later(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 30));
+}
+
 void t.test('a callback that throws', async (test) => {
   const perf = new FakePerf(size);
   const reader = open(perf);

@@ -4,5 +4,5 @@ export { ByteWriter } from './byte-writer.ts';
 export { JsonWriter, type JsonOptions } from './json.ts';
 export { EventOutput, OUTPUT_MODES, type OutputMode, type OutputOptions, type OutputTarget } from './output.ts';
 export { selectFields } from './select.ts';
-export { arrange, compileSorting, type Sorting, type SortKey } from './sort.ts';
+export { arrange, compileSorting, type Sorting } from './sort.ts';
 export { YamlWriter } from './yaml.ts';

@@ -1,18 +1,12 @@
 import type { DataSource } from '../gadget/data-source.ts';
 import type { Field } from '../gadget/field.ts';
-import type { EventRecord } from '../gadget/record.ts';
 import type { RecordList } from '../gadget/record-list.ts';
 import { UsageError } from '../error.ts';
+import { denser, sortColumns, type SortColumn } from './sort-column.ts';
 
-/** What an event is sorted by. */
-export type SortKey = readonly (number | bigint | string)[];
-
-/** An order of events. */
+/** An order of events: by the first key, among equal ones by the next. */
 export interface Sorting {
-  keyOf(record: EventRecord): SortKey;
-  compare(a: SortKey, b: SortKey): number;
-  /** What the order is by. */
-  readonly keys: readonly { readonly down: boolean; read(record: EventRecord): number | bigint | string }[];
+  readonly keys: readonly { readonly down: boolean; readonly field: Field }[];
 }
 
 /**
@@ -28,60 +22,81 @@ export function compileSorting(source: DataSource, text: string): Sorting {
     .map((entry) => {
       const field = source.field(entry.replace(/^[+-]/, ''));
       if (field.slot === null) throw new UsageError({ code: 'E_SORT', what: `${field.name} is a struct`, next: 'sort by a field in it' });
-      return { down: entry.startsWith('-'), read: keyReader(field) };
+      return { down: entry.startsWith('-'), field };
     });
   if (keys.length === 0) throw new UsageError({ code: 'E_SORT', what: '--sort names no field' });
-  return {
-    keys,
-    keyOf: (record) => keys.map((key) => key.read(record)),
-    compare(a, b) {
-      // Called n log n times: no iterator.
-      for (let i = 0; i < keys.length; i++) {
-        const order = compareKeys(a[i] as number | bigint | string, b[i] as number | bigint | string);
-        if (order !== 0) return keys[i]?.down === true ? -order : order;
-      }
-      return 0;
-    },
-  };
+  return { keys };
 }
 
 /** Puts records in order, equal ones as they were, and keeps the first `most`. */
 export function arrange(records: RecordList, sorting: Sorting | null, most: number = Number.POSITIVE_INFINITY): RecordList {
   if (sorting === null && records.length <= most) return records;
-  const indexes: number[] = [];
-  for (let i = 0; i < records.length; i++) indexes.push(i);
-  if (sorting !== null) sortIndexes(indexes, records, sorting);
-  return records.pick(indexes.slice(0, most));
+  const indexes = sorting === null ? inOrder(records.length) : sortedIndexes(records, sorting);
+  return records.pick(indexes.subarray(0, Math.min(most, indexes.length)));
 }
 
-/** Each key of all records is read once, into a list of its own; the comparison allocates nothing. */
-function sortIndexes(indexes: number[], records: RecordList, { keys }: Sorting): void {
-  const columns = keys.map((key) => {
-    const values: (number | bigint | string)[] = [];
-    for (let i = 0; i < indexes.length; i++) values.push(key.read(records.at(i)));
-    return { sign: key.down ? -1 : 1, values };
-  });
-  indexes.sort((a, b) => {
-    for (let i = 0; i < columns.length; i++) {
-      const { sign, values } = columns[i] as (typeof columns)[number];
-      const order = compareKeys(values[a] as number | bigint | string, values[b] as number | bigint | string);
-      if (order !== 0) return sign * order;
+function inOrder(count: number): Uint32Array {
+  const indexes = new Uint32Array(count);
+  for (let i = 0; i < count; i++) indexes[i] = i;
+  return indexes;
+}
+
+/** Whole numbers up to here are exact in a double. */
+const exact = 2 ** 53;
+
+/**
+ * The places of the records in order. All keys of a record, and behind them the record's place, become one number: an
+ * array of such numbers is sorted without calling back, and equal records stay as they were. Where they are more than
+ * one number holds, the last keys are sorted by first.
+ */
+function sortedIndexes(records: RecordList, { keys }: Sorting): Uint32Array {
+  let order = inOrder(records.length);
+  if (records.length < 2) return order;
+  // A power of two: taking the place off again is exact.
+  const places = 2 ** Math.ceil(Math.log2(records.length));
+  const columns = keys.flatMap(({ field, down }) => sortColumns(field, records).map((column) => ({ column, down })));
+  let packed = new Float64Array(records.length);
+  let range = 1;
+  for (let i = columns.length - 1; i >= 0; i--) {
+    const { down, column: given } = columns[i] as (typeof columns)[number];
+    const column = widthOf(given) * places > exact ? denser(given) : given;
+    if (range * widthOf(column) * places > exact) {
+      order = pass(packed, order, places);
+      packed = new Float64Array(records.length);
+      range = 1;
     }
-    return 0;
-  });
+    add(packed, column, down, range);
+    range *= widthOf(column);
+  }
+  return pass(packed, order, places);
 }
 
-function keyReader(field: Field): (record: EventRecord) => number | bigint | string {
-  if (field.isWide) return (record) => field.wide(record);
-  if (field.isInteger || field.isFloat || field.kind === 'bool') return (record) => field.number(record);
-  return (record) => field.text(record);
+function widthOf({ min, max }: SortColumn): number {
+  return max - min + 1;
 }
 
-function compareKeys(a: number | bigint | string, b: number | bigint | string): number {
-  if (a === b) return 0;
-  if (typeof a === 'string' || typeof b === 'string') return a < b ? -1 : 1;
-  // NaN goes last.
-  if (Number.isNaN(a)) return 1;
-  if (Number.isNaN(b)) return -1;
-  return a < b ? -1 : 1;
+function add(packed: Float64Array, { values, min, max }: SortColumn, down: boolean, scale: number): void {
+  const [sign, from] = down ? [-1, max] : [1, -min];
+  for (let i = 0; i < packed.length; i++) packed[i] = (packed[i] as number) + (from + sign * (values[i] as number)) * scale;
+}
+
+/** Sorts by what is packed for each record, those that are equal as they stand in `order`. */
+function pass(packed: Float64Array, order: Uint32Array, places: number): Uint32Array {
+  const numbers = new Float64Array(order.length);
+  let sorted = true;
+  let before = -1;
+  for (let i = 0; i < order.length; i++) {
+    const number = (packed[order[i] as number] as number) * places + i;
+    numbers[i] = number;
+    sorted &&= number > before;
+    before = number;
+  }
+  if (sorted) return order;
+  numbers.sort();
+  const next = new Uint32Array(order.length);
+  for (let i = 0; i < next.length; i++) {
+    const number = numbers[i] as number;
+    next[i] = order[number - Math.floor(number / places) * places] as number;
+  }
+  return next;
 }

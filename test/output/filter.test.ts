@@ -1,6 +1,5 @@
 import t from 'tap';
 import { compileFilter } from '../../src/output/filter.ts';
-import { compileSorting } from '../../src/output/sort.ts';
 import { sourceFixture } from '../gadget/fixture.ts';
 
 void t.test('filters against the event that the fixture has', (t) => {
@@ -126,34 +125,5 @@ void t.test('filters that cannot be read', (t) => {
     if (code === 'E_OK') t.doesNotThrow(() => compileFilter(source, filter));
     else t.throws(() => compileFilter(source, filter), { code, message }, filter);
   }
-  t.end();
-});
-
-void t.test('sorting', (t) => {
-  const { source, record, bytes } = sourceFixture('shapes');
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  const rows = [
-    { u64: 2n ** 63n + 1n, s32: 1, text: 'b' },
-    { u64: 2n ** 63n, s32: 1, text: 'a' },
-    { u64: 5n, s32: -1, text: 'b' },
-    { u64: 2n ** 63n, s32: 0, text: 'c' },
-  ];
-  const keys = (order: string): string[] => {
-    const sorting = compileSorting(source, order);
-    const keyed = rows.map((row, i) => {
-      view.setBigUint64(source.field('u64').offset, row.u64, true);
-      view.setInt32(source.field('s32').offset, row.s32, true);
-      bytes.set(Buffer.from(`${row.text}\0`), source.field('text').offset);
-      return { i, key: sorting.keyOf(record) };
-    });
-    return keyed.toSorted((a, b) => sorting.compare(a.key, b.key)).map(({ i }) => String(i));
-  };
-  t.same(keys('u64'), ['2', '1', '3', '0'], 'by 64 bits');
-  t.same(keys('-u64,s32'), ['0', '3', '1', '2']);
-  t.same(keys('text,-s32'), ['1', '0', '2', '3']);
-  t.same(keys('+s32'), ['2', '3', '0', '1'], 'equal ones keep their order');
-  t.throws(() => compileSorting(source, 'nope'), { code: 'E_FIELD' });
-  t.throws(() => compileSorting(source, 'where'), { code: 'E_SORT' });
-  t.throws(() => compileSorting(source, ''), { code: 'E_SORT' });
   t.end();
 });

@@ -1,5 +1,5 @@
 import { toHex } from '../bytes/text.ts';
-import { readText } from '../btf/value/text.ts';
+import { fixedTextReader, readText } from '../btf/value/text.ts';
 import type { EventRecord } from './record.ts';
 import type { ArraySlot, PlacedSlot, RestSlot, ScalarSlot, Slot, StringsSlot, StructSlot, TimeSlot } from './slot.ts';
 import { objectReader, type EventObject } from './tree.ts';
@@ -23,7 +23,8 @@ export function valueOf(slot: Slot | null): Reader<EventValue> {
       return (record, at) => slot.reader.read(record.view, at) as EventValue;
     case 'chars': {
       const { offset, length } = slot;
-      return (record, at) => readText(record.view, at + offset, length);
+      const read = fixedTextReader(length);
+      return (record, at) => read(record.view, at + offset);
     }
     case 'placed':
       return (record, at) => placedText(slot, record, at);
@@ -59,7 +60,8 @@ export function textOf(slot: Slot | null): Reader<string> {
   switch (slot.shape) {
     case 'chars': {
       const { offset, length } = slot;
-      return (record, at) => readText(record.view, at + offset, length);
+      const read = fixedTextReader(length);
+      return (record, at) => read(record.view, at + offset);
     }
     case 'placed':
       return (record, at) => placedText(slot, record, at);

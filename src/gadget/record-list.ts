@@ -36,7 +36,13 @@ export class RecordList {
     return this.#order === null ? index : (this.#order[index] as number);
   }
 
-  *[Symbol.iterator](): Generator<EventRecord> {
-    for (let i = 0; i < this.length; i++) yield this.at(i);
+  // By hand: a generator is suspended and resumed for each record.
+  [Symbol.iterator](): IterableIterator<EventRecord> {
+    let next = 0;
+    const iterator: IterableIterator<EventRecord> = {
+      next: () => (next < this.length ? { value: this.at(next++), done: false } : { value: undefined, done: true }),
+      [Symbol.iterator]: () => iterator,
+    };
+    return iterator;
   }
 }

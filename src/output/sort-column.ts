@@ -10,16 +10,17 @@ export interface SortColumn {
 
 /** What a field is sorted by: the columns that stand for it, the most significant first. */
 export function sortColumns(field: Field, records: RecordList): readonly SortColumn[] {
-  if (!field.isInteger && !field.isFloat && field.kind !== 'bool') return [rankColumn(textsOf(field, records))];
+  if (!field.isInteger && !field.isFloat && field.kind !== 'bool') return [rankColumn(records.length, (i) => field.text(records.at(i)))];
   const column = numberColumn(field, records);
   if (column !== null) return [column];
-  if (!field.isWide) return [rankColumn(numbersOf(field, records))];
-  return field.kind.endsWith('128') ? [rankColumn(widesOf(field, records))] : wordColumns(field, records);
+  // Adding 0 makes one of the two zeroes.
+  if (!field.isWide) return [rankColumn(records.length, (i) => field.number(records.at(i)) + 0)];
+  return field.kind.endsWith('128') ? [rankColumn(records.length, (i) => field.wide(records.at(i)))] : wordColumns(field, records);
 }
 
 /** The same order by places among the different values: needs no more range than there are records. */
 export function denser(column: SortColumn): SortColumn {
-  return rankColumn(Array.from(column.values));
+  return rankColumn(column.values.length, (i) => column.values[i] as number);
 }
 
 /** Null where a value is none that a double holds exactly. */
@@ -63,31 +64,12 @@ function ranged(values: Float64Array): SortColumn {
   return { values, min, max };
 }
 
-function textsOf(field: Field, records: RecordList): string[] {
-  const texts: string[] = [];
-  for (let i = 0; i < records.length; i++) texts.push(field.text(records.at(i)));
-  return texts;
-}
-
-function numbersOf(field: Field, records: RecordList): number[] {
-  const numbers: number[] = [];
-  // Adding 0 makes one of the two zeroes.
-  for (let i = 0; i < records.length; i++) numbers.push(field.number(records.at(i)) + 0);
-  return numbers;
-}
-
-function widesOf(field: Field, records: RecordList): bigint[] {
-  const wides: bigint[] = [];
-  for (let i = 0; i < records.length; i++) wides.push(field.wide(records.at(i)));
-  return wides;
-}
-
 /** Of each value its place among the different ones: many events share a text, and only the different ones are compared. */
-function rankColumn<T extends string | number | bigint>(keys: readonly T[]): SortColumn {
+function rankColumn<T extends string | number | bigint>(count: number, keyOf: (index: number) => T): SortColumn {
   const places = new Map<T, number>();
-  const values = new Float64Array(keys.length);
-  for (let i = 0; i < keys.length; i++) {
-    const key = keys[i] as T;
+  const values = new Float64Array(count);
+  for (let i = 0; i < count; i++) {
+    const key = keyOf(i);
     let place = places.get(key);
     if (place === undefined) {
       place = places.size;

@@ -61,14 +61,14 @@ function sortedIndexes(records: RecordList, { keys }: Sorting): Uint32Array {
     const { down, column: given } = columns[i] as (typeof columns)[number];
     const column = widthOf(given) * places > exact ? denser(given) : given;
     if (range * widthOf(column) * places > exact) {
-      order = pass(packed, order, places);
+      order = pass(packed, range, order, places);
       packed = new Float64Array(records.length);
       range = 1;
     }
     add(packed, column, down, range);
     range *= widthOf(column);
   }
-  return pass(packed, order, places);
+  return pass(packed, range, order, places);
 }
 
 function widthOf({ min, max }: SortColumn): number {
@@ -80,9 +80,10 @@ function add(packed: Float64Array, { values, min, max }: SortColumn, down: boole
   for (let i = 0; i < packed.length; i++) packed[i] = (packed[i] as number) + (from + sign * (values[i] as number)) * scale;
 }
 
-/** Sorts by what is packed for each record, those that are equal as they stand in `order`. */
-function pass(packed: Float64Array, order: Uint32Array, places: number): Uint32Array {
-  const numbers = new Float64Array(order.length);
+/** Sorts by what is packed for each record, those that are equal as they stand in `order`; `range` is above all that is packed. */
+function pass(packed: Float64Array, range: number, order: Uint32Array, places: number): Uint32Array {
+  // Half the time where they fit.
+  const numbers = range * places <= 2 ** 32 ? new Uint32Array(order.length) : new Float64Array(order.length);
   let sorted = true;
   let before = -1;
   for (let i = 0; i < order.length; i++) {

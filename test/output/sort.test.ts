@@ -104,7 +104,21 @@ void t.test('as comparing decoded values would, whatever the values', (t) => {
     f64: random(2) === 0 ? any(floats) : random(1000) / 7,
     text: any(texts),
   });
-  const orders = ['u64', '-u64', 's64', '-s64,s32', 's32,-text', '-text,f64', 'f64', '-f64', 'u128', '-s128', 's8', 'u64,s64,-s32,text', 'text,-s8,u64,-f64'];
+  const orders = [
+    'u64',
+    '-u64',
+    's64',
+    '-s64,s32',
+    's32,-text',
+    '-text,f64',
+    'f64',
+    '-f64',
+    'u128',
+    '-s128',
+    's8',
+    'u64,s64,-s32,text',
+    'text,-s8,u64,-f64',
+  ];
   for (const count of [2, 3, 17, 64, 500]) {
     const rows = Array.from({ length: count }, makeRow);
     for (const order of orders) t.same(ordered(rows, order), compared(rows, order), `${count} by ${order}`);

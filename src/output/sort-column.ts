@@ -8,6 +8,9 @@ export interface SortColumn {
   readonly max: number;
 }
 
+/** One of a field's values: all of a field are of one of these types. */
+type Key = string | number | bigint;
+
 /** What a field is sorted by: the columns that stand for it, the most significant first. */
 export function sortColumns(field: Field, records: RecordList): readonly SortColumn[] {
   if (!field.isInteger && !field.isFloat && field.kind !== 'bool') return [rankColumn(records.length, (i) => field.text(records.at(i)))];
@@ -65,8 +68,8 @@ function ranged(values: Float64Array): SortColumn {
 }
 
 /** Of each value its place among the different ones: many events share a text, and only the different ones are compared. */
-function rankColumn<T extends string | number | bigint>(count: number, keyOf: (index: number) => T): SortColumn {
-  const places = new Map<T, number>();
+function rankColumn(count: number, keyOf: (index: number) => Key): SortColumn {
+  const places = new Map<Key, number>();
   const values = new Float64Array(count);
   for (let i = 0; i < count; i++) {
     const key = keyOf(i);
@@ -79,12 +82,12 @@ function rankColumn<T extends string | number | bigint>(count: number, keyOf: (i
   }
   const different = [...places.keys()].toSorted(compareKeys);
   const ranks = new Float64Array(different.length);
-  for (let rank = 0; rank < different.length; rank++) ranks[places.get(different[rank] as T) as number] = rank;
+  for (let rank = 0; rank < different.length; rank++) ranks[places.get(different[rank] as Key) as number] = rank;
   for (let i = 0; i < values.length; i++) values[i] = ranks[values[i] as number] as number;
   return { values, min: 0, max: different.length - 1 };
 }
 
-function compareKeys<T extends string | number | bigint>(a: T, b: T): number {
+function compareKeys(a: Key, b: Key): number {
   // NaN, of which a Map has one, goes behind all numbers.
   if (Number.isNaN(a)) return 1;
   if (Number.isNaN(b)) return -1;

@@ -2,6 +2,7 @@ import type { EventRecord } from './record.ts';
 import type { DataSource } from './data-source.ts';
 import type { FetchOptions } from './batch-source.ts';
 import type { Kernel } from '../bpf/kernel/kernel.ts';
+import type { MissedRuns } from './missed-runs.ts';
 import type { ParamValue } from './params.ts';
 import type { RunPart } from './part.ts';
 import type { RecordList } from './record-list.ts';
@@ -70,4 +71,6 @@ export type StopReason = 'stopped' | 'timeout' | 'max-events' | 'finished' | 'er
 export interface RunResult {
   readonly reason: StopReason;
   readonly counters: RunCounters;
+  /** Programs that the kernel did not run when it should have; none mostly. */
+  readonly missed: readonly MissedRuns[];
 }

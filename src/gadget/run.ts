@@ -23,6 +23,7 @@ import { selfVariables } from './self.ts';
 import { LossCounter, type LossPlace } from './loss-counter.ts';
 import { kernelStackMap } from './kernel-stacks.ts';
 import { buildIdMap, userStackMap } from './user-stacks.ts';
+import { missedRuns, type MissedRuns } from './missed-runs.ts';
 import { maxPerfEvent, openReader } from './reader.ts';
 import type { EventRecord } from './record.ts';
 import { printable } from '../bytes/printable.ts';
@@ -66,6 +67,7 @@ export class GadgetRun {
   #ending: StopReason | null = null;
   #failure: { readonly error: unknown } | null = null;
   #final: RunCounters | null = null;
+  #missed: readonly MissedRuns[] | null = null;
 
   constructor(gadget: Gadget, options: RunOptions = {}) {
     this.gadget = gadget;
@@ -81,6 +83,11 @@ export class GadgetRun {
   /** What has been counted so far, or in all once it has ended. */
   get counters(): RunCounters {
     return this.#final ?? this.#count();
+  }
+
+  /** Programs that the kernel has not run when it should have, so far or in all. */
+  get missed(): readonly MissedRuns[] {
+    return this.#missed ?? (this.#collection === null ? [] : missedRuns(this.#collection));
   }
 
   get running(): boolean {
@@ -129,7 +136,7 @@ export class GadgetRun {
     if (this.#state === 'new') {
       this.#state = 'ended';
       for (const part of this.#options.parts ?? []) part.close();
-      this.#resolve({ reason: 'stopped', counters: this.counters });
+      this.#resolve({ reason: 'stopped', counters: this.counters, missed: this.missed });
     } else if (this.#state === 'ending') this.#finish();
     else this.#end('stopped');
   }
@@ -326,7 +333,7 @@ export class GadgetRun {
     }
     const failure = this.#delivery?.failure ?? this.#failure;
     if (failure !== null) this.#reject(failure.error);
-    else this.#resolve({ reason: this.#ending ?? 'stopped', counters: this.counters });
+    else this.#resolve({ reason: this.#ending ?? 'stopped', counters: this.counters, missed: this.missed });
   }
 
   /** Detaches, so that no event comes after the last look into the buffers. */
@@ -356,6 +363,7 @@ export class GadgetRun {
       attempt(() => this.#detach());
       attempt(() => this.#delivery?.releaseNow(true));
       attempt(() => (this.#final = this.#count()));
+      attempt(() => (this.#missed = this.missed));
       for (const { reader, record } of this.#tracers) {
         attempt(() => reader.close());
         record.release();

@@ -1,5 +1,6 @@
 import { UnsupportedError, UsageError } from '../../error.ts';
 import { SyscallError } from '../../sys/errno.ts';
+import type { KernelSymbol } from '../kernel/kallsyms.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { openPmuProbe } from '../kernel/pmu.ts';
 import type { BpfProgram } from '../program/program.ts';
@@ -91,7 +92,7 @@ function noKprobes(target: string): UnsupportedError {
 function kprobeError(kernel: Kernel, target: string, name: string, errno: number): Error {
   const failure = new SyscallError('perf_event_open', errno);
   if (failure.errnoName === 'ENOENT' || failure.errnoName === 'EINVAL') {
-    const near = nearFunctions(kernel, name);
+    const near = nearFunctions(kernel.kallsyms(), name);
     if (!near.includes(name)) {
       return new UsageError({
         code: 'E_KPROBE',
@@ -118,10 +119,10 @@ function kprobeError(kernel: Kernel, target: string, name: string, errno: number
   return new SyscallError('perf_event_open', errno, { what: 'cannot open the kprobe', where: { target } });
 }
 
-/** Functions that compilers made of this one (`name.isra.0`), and those with a similar name. */
-function nearFunctions(kernel: Kernel, name: string): string[] {
+/** The function itself where it is there, else those that compilers made of it (`name.isra.0`), else those with a similar name. */
+export function nearFunctions(symbols: Iterable<KernelSymbol>, name: string): string[] {
   const functions = new Set<string>();
-  for (const { name: other, type } of kernel.kallsyms()) if (type === 't' || type === 'T') functions.add(other);
+  for (const { name: other, type } of symbols) if (type === 't' || type === 'T') functions.add(other);
   if (functions.has(name)) return [name];
   const variants = [...functions].filter((other) => other.startsWith(`${name}.`));
   return variants.length > 0 ? variants.slice(0, 3) : suggest(name, functions);

@@ -60,6 +60,9 @@ export function suggestSection(sectionName: string): string {
   const whole = suggest(name, known);
   if (whole.length > 0) return orList(whole);
   const [hook = '', rest] = [name.split('/', 1)[0], afterSlash(name)];
+  // `xdp_prog`, `socket_filter`: the hook's name with something else after it.
+  const begun = [...known].filter((hookName) => /^[_.\-/]/.test(name.slice(hookName.length)) && name.startsWith(hookName));
+  if (begun.length > 0) return orList([begun.reduce((a, b) => (b.length > a.length ? b : a))]);
   if (rest === null) return '';
   const taking = rules.filter(({ pattern }) => pattern.endsWith('+')).map(({ pattern }) => pattern.slice(0, -1));
   return orList(suggest(hook, taking).map((near) => `${near}/${rest}`));

@@ -5,6 +5,7 @@ import { UnsupportedError, UsageError } from '../../error.ts';
 import { bpfError } from '../../sys/bpf.ts';
 import { progLoadAttr } from '../../sys/bpf-attr/index.ts';
 import { errnoName, isErrno } from '../../sys/errno.ts';
+import { explainPermission } from '../../sys/permission.ts';
 import { InsnSlots } from '../insn/insn.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { kernelObjectName } from '../object-name.ts';
@@ -71,6 +72,14 @@ export function loadProgram(kernel: Kernel, linked: LinkedProgram, context: Prog
   }
   if (linked.insns.length === 0) throw new UsageError({ code: 'E_PROGRAM_EMPTY', what: `program ${spec.name} has no instructions` });
   if (linked.attachError !== null && context.attachProgramFd === undefined) throw linked.attachError;
+  if (spec.type === BPF_PROG_TYPE.BPF_PROG_TYPE_EXT && context.attachProgramFd === undefined) {
+    throw new UsageError({
+      code: 'E_ATTACH_TARGET',
+      what: `program ${spec.name} replaces a function of another program, and none is given`,
+      where: { section: spec.sectionName },
+      next: `load the other program first and give it: attachPrograms: { ${spec.name}: other }`,
+    });
+  }
   let attr = loadAttributes(kernel, linked, context);
   let loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
   if (isErrno(loaded.result, 'EPERM') && kernel.retryAfterMemlock()) loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
@@ -204,7 +213,7 @@ function loadError(kernel: Kernel, linked: LinkedProgram, context: ProgramContex
       coreRelocations: linked.coreRelocations,
     });
   }
-  const why = whyRefused(loaded.result, linked);
+  const why = whyRefused(kernel, loaded.result, linked);
   return bpfError(kernel.sys, 'BPF_PROG_LOAD', loaded.result, {
     what: `cannot load program ${spec.name}`,
     where: { section: spec.sectionName, type: nameOf(BPF_PROG_TYPE, spec.type) ?? spec.type },
@@ -212,8 +221,13 @@ function loadError(kernel: Kernel, linked: LinkedProgram, context: ProgramContex
   });
 }
 
-function whyRefused(result: number, linked: LinkedProgram): string | null {
+function whyRefused(kernel: Kernel, result: number, linked: LinkedProgram): string | null {
   switch (errnoName(result)) {
+    case 'EPERM':
+      // Where a capability is missing, the explanation of that stands here.
+      return linked.attachBtfId === 0 || explainPermission(kernel.sys) !== null
+        ? null
+        : 'no capability is missing: what guards this machine (lockdown, a security module, its host) refuses programs that attach to kernel functions';
     case 'EINVAL':
       return linked.attachBtfId > 0
         ? 'this kernel does not take programs of this type, or not for this target'

@@ -74,7 +74,8 @@ function place(parts: VerifierErrorParts, failure: VerifierFailure, source: Sour
   if (failure.insnText !== null) where['code'] = failure.insnText;
   if (source !== null) {
     where['line'] = source.line > 0 ? `${source.file}:${source.line}` : source.file;
-    where['source'] = source.text;
+    // A line of a macro may be one long row of tabs.
+    where['source'] = source.text.replaceAll(/\s+/g, ' ');
   }
   const states = failure.involved.flatMap((name) => {
     const state = failure.registers.get(name);

@@ -52,7 +52,11 @@ export function parseVerifierLog(log: string): VerifierFailure {
   const walk: string[] = [];
   let processed: number | null = null;
   let block: string[] | null = null;
-  for (const line of log.replace(/\0+$/, '').split('\n')) {
+  // Some messages of the kernel lack their newline: `expected prog array map for tail callprocessed 3 insns (limit ...`.
+  for (const line of log
+    .replace(/\0+$/, '')
+    .replace(/(?<=.)(?=processed \d+ insns \(limit )/g, '\n')
+    .split('\n')) {
     const stats = statistics.exec(line);
     if (stats !== null) {
       if (stats[1] !== undefined) processed = Number(stats[1]);
@@ -175,5 +179,8 @@ function joined(lines: readonly string[] | undefined): string | null {
 function mentioned(text: string): string[] {
   const names = new Set<string>();
   for (const [, number] of text.matchAll(/\b[rRw](\d{1,2})\b/g)) if (Number(number) <= 10) names.add(`R${number}`);
+  // Arguments of calls are told by their number: `arg#0` and `arg0` are R1, but `arg 1 is an unacquired reference` is R1, too.
+  for (const [, number] of text.matchAll(/\barg ?#?(\d)\b(?! is an unacquired)/g)) names.add(`R${Number(number) + 1}`);
+  for (const [, number] of text.matchAll(/\barg (\d) is an unacquired/g)) names.add(`R${number}`);
   return [...names];
 }

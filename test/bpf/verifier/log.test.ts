@@ -86,6 +86,12 @@ t.test('other shapes', async (t) => {
       'R2 type=scalar expected=fp, pkt, map_key',
       3,
     ],
+    [
+      'a message of the kernel without its newline',
+      '5: (85) call bpf_tail_call#12\nexpected prog array map for tail callprocessed 6 insns (limit 1000000) max_states_per_insn 0\n',
+      'expected prog array map for tail call',
+      5,
+    ],
     ['trailing NULs', '0: (95) exit\nR0 !read_ok\n\0\0\0', 'R0 !read_ok', 0],
     [
       'complexity',

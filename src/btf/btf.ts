@@ -3,14 +3,16 @@ import { cString, toUtf8 } from '../bytes/text.ts';
 import { FormatError } from '../error.ts';
 import { decodeType } from './decode.ts';
 import { parseHeader, type BtfHeader } from './header.ts';
-import { NameIndex, nameSpaceOf, type NameSpace } from './names.ts';
-import { indexTypes } from './scan.ts';
+import { NameIndex, nameSpaceOf, seekNames, type NameSpace } from './names.ts';
+import { indexTypes, type TypeIndex } from './scan.ts';
 import { BTF_KIND, type BtfKindName, type BtfType } from './types.ts';
 
 /** Longest name of a type, member or enumerator; the kernel's own limit is 512 (KSYM_NAME_LEN). */
 const maxName = 4096;
 /** Slots of the direct-mapped cache of decoded types. */
 const cacheSlots = 512;
+/** Passes over the types that look for names without an index; whoever asks more often gets one. */
+const maxPasses = 6;
 
 /** How {@link Btf.parse} reads. */
 export interface BtfOptions {
@@ -49,10 +51,13 @@ export class Btf {
   readonly stringsEnd: number;
   /** All of `bytes`, for readers of raw types. */
   readonly view: DataView;
-  /** Where each own type starts, in words from the first. */
-  readonly #starts: Uint32Array;
+  /** Where each own type starts, in words from the first, and which have names. */
+  readonly #types: TypeIndex;
   readonly #stringsAt: number;
   readonly #names = new Map<NameSpace, NameIndex>();
+  /** What was found without an index, by name space and name; `~` before names past flavours. */
+  readonly #sought = new Map<string, readonly number[]>();
+  #passes = 0;
   #pointerSize: 0 | 4 | 8 = 0;
   readonly #cache: (BtfType | undefined)[] = [];
 
@@ -68,8 +73,8 @@ export class Btf {
     this.stringsEnd = this.firstString + this.header.stringsLength;
     this.#stringsAt = this.header.stringsAt;
     this.#checkStrings();
-    this.#starts = indexTypes(this);
-    this.typeCount = this.firstId + this.#starts.length;
+    this.#types = indexTypes(this);
+    this.typeCount = this.firstId + this.#types.starts.length;
   }
 
   /**
@@ -155,21 +160,24 @@ export class Btf {
   /** Every own type (not the base's) of this exact name, of any kind, ids ascending. */
   findAll(name: string): readonly number[] {
     if (name === '') return [];
-    const bytes = toUtf8(name);
-    return [...this.#nameIndex('types').exact(bytes), ...this.#nameIndex('functions').exact(bytes)].toSorted((a, b) => a - b);
+    const ids = (['types', 'functions'] as const).flatMap(
+      (space) => this.#seek(space, false, name) ?? this.#nameIndex(space).exact(toUtf8(name)),
+    );
+    return ids.toSorted((x, y) => x - y);
   }
 
   /**
    * Every own type whose name without a `___flavour` suffix is `name`, ids ascending: CO-RE candidates, which functions,
-   * variables and sections never are.
+   * variables and sections never are. `others` are names that will be asked for as well: one pass finds all of them.
    */
-  findByEssentialName(name: string): readonly number[] {
-    return name === '' ? [] : this.#nameIndex('types').essential(toUtf8(name));
+  findByEssentialName(name: string, others: readonly string[] = []): readonly number[] {
+    if (name === '') return [];
+    return this.#seek('types', true, name, others) ?? this.#nameIndex('types').essential(toUtf8(name));
   }
 
   /** Offset in `bytes` of an own type (not the base's, not void). */
   offsetOf(id: number): number {
-    const start = this.#starts[id - this.firstId];
+    const start = this.#types.starts[id - this.firstId];
     if (start === undefined) {
       const where = { ...this.where(), id };
       const why = `the last id is ${this.typeCount - 1}`;
@@ -202,14 +210,28 @@ export class Btf {
   #find(name: string, kind: BtfKindName): number | undefined {
     if (name === '') return undefined;
     const wanted = BTF_KIND[kind];
-    return this.#nameIndex(nameSpaceOf(wanted))
-      .exact(toUtf8(name))
-      .find((id) => this.kindOf(id) === wanted);
+    const space = nameSpaceOf(wanted);
+    const ids = this.#seek(space, false, name) ?? this.#nameIndex(space).exact(toUtf8(name));
+    return ids.find((id) => this.kindOf(id) === wanted);
+  }
+
+  /** Ids of a name without making an index; null where there is one, or it is time for one. */
+  #seek(space: NameSpace, essential: boolean, name: string, others: readonly string[] = []): readonly number[] | null {
+    if (this.#names.has(space)) return null;
+    const prefix = `${space} ${essential ? '~' : ''}`;
+    const known = this.#sought.get(prefix + name);
+    if (known !== undefined) return known;
+    if (this.#passes === maxPasses) return null;
+    const found = seekNames(this, this.#types, { space, essential, names: [name, ...others] });
+    if (found === null || !found.has(name)) return null;
+    this.#passes++;
+    for (const [each, ids] of found) this.#sought.set(prefix + each, ids);
+    return found.get(name) ?? null;
   }
 
   #nameIndex(space: NameSpace): NameIndex {
     let index = this.#names.get(space);
-    if (index === undefined) this.#names.set(space, (index = new NameIndex(this, this.#starts, space)));
+    if (index === undefined) this.#names.set(space, (index = new NameIndex(this, this.#types, space)));
     return index;
   }
 

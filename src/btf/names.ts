@@ -1,5 +1,6 @@
+import { toUtf8 } from '../bytes/text.ts';
 import type { Btf } from './btf.ts';
-import { typeWords } from './scan.ts';
+import { typeWords, type TypeIndex } from './scan.ts';
 import { BTF_KIND } from './types.ts';
 
 const { FUNC, VAR, DATASEC, DECL_TAG } = BTF_KIND;
@@ -38,16 +39,17 @@ export class NameIndex {
   readonly #btf: Btf;
   readonly #filed: FiledNames;
 
-  constructor(btf: Btf, starts: Uint32Array, space: NameSpace) {
+  constructor(btf: Btf, types: TypeIndex, space: NameSpace) {
     this.#btf = btf;
-    const wanted = Uint8Array.from({ length: 128 }, (_, kind) => Number(nameSpaceOf(kind) === space));
     const words = typeWords(btf);
-    const list = new Uint32Array(starts.length + 1);
+    const { starts } = types;
+    const indices = indicesOf(types, words, space);
+    const list = new Uint32Array(indices.length + 1);
     // Names of a split BTF may be its base's.
     const places: StringPlace[] = [];
     for (let owner: Btf | null = btf; owner !== null; owner = owner.base) places.push(placeOf(owner));
     let count = 0;
-    const ends = places.map((place) => (count = collectNamed(words, starts, wanted, place, list, count)));
+    const ends = places.map((place) => (count = collectNamed(words, starts, indices, place, list, count)));
     this.#filed = newFiled(list.slice(0, count));
     for (const [i, place] of places.entries()) fileNames(words, starts, place, ends[i - 1] ?? 0, ends[i] as number, this.#filed);
   }
@@ -82,6 +84,111 @@ export class NameIndex {
   #nameOf(index: number): Uint8Array {
     return this.#btf.stringBytes(this.#btf.nameOffsetOf(this.#btf.firstId + index));
   }
+}
+
+/** Names asked for, and where one pass over a BTF found them. */
+export interface NameQuery {
+  readonly space: NameSpace;
+  /** Past flavours, as CO-RE looks, or the very name. */
+  readonly essential: boolean;
+  readonly names: readonly string[];
+}
+
+/** Shorter names do not fill a key of the pass below. */
+const keyBytes = 3;
+
+/**
+ * Looks for a few names in one pass over the types, without an index: making that takes as long as a dozen passes, for most processes look
+ * up one function or the ten structs of their relocations. Null where this BTF is not for it; names that are not are left out. Ids ascend.
+ */
+export function seekNames(btf: Btf, types: TypeIndex, { space, essential, names }: NameQuery): Map<string, number[]> | null {
+  // Of a split BTF names may be its base's; those BTFs are small.
+  if (btf.base !== null) return null;
+  const found = new Map<string, number[]>();
+  const wanted = new Map<number, Wanted[]>();
+  const keys = new Uint8Array(1 << 16);
+  for (const name of new Set(names)) {
+    const text = toUtf8(name);
+    if (text.length < keyBytes || text.length > maxIndexed) continue;
+    const key = keyAt(text, 0);
+    keys[key] = 1;
+    const list = wanted.get(key) ?? [];
+    list.push({ name, text });
+    wanted.set(key, list);
+    found.set(name, []);
+  }
+  const words = typeWords(btf);
+  const { bytes } = btf;
+  const { stringsAt, stringsLength } = btf.header;
+  const { starts } = types;
+  const hits = typesOfKeys(words, starts, indicesOf(types, words, space), bytes, stringsAt, keys);
+  for (let i = 0; i < hits.length; i++) {
+    const index = hits[i] as number;
+    const offset = words[starts[index] as number] as number;
+    if (offset < 0 || offset >= stringsLength) continue;
+    const at = stringsAt + offset;
+    const candidates = wanted.get(keyAt(bytes, at)) ?? [];
+    for (let k = 0; k < candidates.length; k++) {
+      const { name, text } = candidates[k] as Wanted;
+      if (isNamed(bytes, at, text, essential)) found.get(name)?.push(btf.firstId + index);
+    }
+  }
+  return found;
+}
+
+interface Wanted {
+  readonly name: string;
+  readonly text: Uint8Array;
+}
+
+/** Whether the name at a place is `text`, or its essential name is. */
+function isNamed(bytes: Uint8Array, at: number, text: Uint8Array, essential: boolean): boolean {
+  const next = bytes[at + text.length];
+  if (next !== 0 && !(essential && next === underscore)) return false;
+  // From the end: names that share a beginning are many.
+  for (let i = text.length - 1; i >= 0; i--) if (bytes[at + i] !== text[i]) return false;
+  if (!essential) return true;
+  const whole = bytes.subarray(at, at + maxIndexed + 1);
+  return essentialNameLength(whole, 0, whole.indexOf(0, text.length)) === text.length;
+}
+
+/** The first bytes of a name, in 16 bits. */
+function keyAt(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] as number) ^ ((bytes[at + 1] as number) << 4) ^ ((bytes[at + 2] as number) << 8)) & 0xffff;
+}
+
+/** Those of the indices whose name begins as one that is wanted. As below: one short loop. */
+function typesOfKeys(
+  words: Int32Array,
+  starts: Uint32Array,
+  indices: Uint32Array,
+  bytes: Uint8Array,
+  stringsAt: number,
+  keys: Uint8Array,
+): Uint32Array {
+  const hits = new Uint32Array(indices.length + 1);
+  const { length } = indices;
+  let count = 0;
+  for (let i = 0; i < length; i++) {
+    const index = indices[i] as number;
+    const at = stringsAt + (words[starts[index] as number] as number);
+    hits[count] = index;
+    count += keys[((bytes[at] as number) ^ ((bytes[at + 1] as number) << 4) ^ ((bytes[at + 2] as number) << 8)) & 0xffff] as number;
+  }
+  return hits.subarray(0, count);
+}
+
+/** Indices of the types whose names are in a name space, and maybe some without a name. */
+function indicesOf({ starts, named }: TypeIndex, words: Int32Array, space: NameSpace): Uint32Array {
+  if (space === 'types') return named;
+  const kinds = Uint8Array.from({ length: 128 }, (_, kind) => Number(nameSpaceOf(kind) === 'functions'));
+  const list = new Uint32Array(starts.length + 1);
+  let count = 0;
+  for (let index = 0; index < starts.length; index++) {
+    list[count] = index;
+    count += kinds[((words[(starts[index] as number) + 1] as number) >>> 24) & 0x7f] as number;
+  }
+  return list.subarray(0, count);
 }
 
 /** Where the strings of one BTF lie: `offset` is what the first of them has in types. */
@@ -122,24 +229,24 @@ function placeOf(btf: Btf): StringPlace {
 // The two loops below run once in most processes. The engine compiles each while it runs, trusting what it has seen: a branch
 // taken for the first time late would throw that away. So they are short and have no rare branches.
 
-/** Appends the indices of types of the wanted kinds whose name lies in a place; returns the new count. */
+/** Appends those of the indices whose name lies in a place; returns the new count. */
 function collectNamed(
   words: Int32Array,
   starts: Uint32Array,
-  wanted: Uint8Array,
+  indices: Uint32Array,
   place: StringPlace,
   list: Uint32Array,
   countBefore: number,
 ): number {
   const { offset, end } = place;
   const first = Math.max(offset, 1);
-  const { length } = starts;
+  const { length } = indices;
   let count = countBefore;
-  for (let index = 0; index < length; index++) {
-    const at = starts[index] as number;
-    const name = words[at] as number;
+  for (let i = 0; i < length; i++) {
+    const index = indices[i] as number;
+    const name = words[starts[index] as number] as number;
     list[count] = index;
-    count += name >= first && name < end ? (wanted[((words[at + 1] as number) >>> 24) & 0x7f] as number) : 0;
+    count += name >= first && name < end ? 1 : 0;
   }
   return count;
 }

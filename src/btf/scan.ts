@@ -1,6 +1,7 @@
 import { FormatError } from '../error.ts';
 import type { Btf } from './btf.ts';
 import { kindLayouts, typeHeadSize, type KindLayout } from './kinds.ts';
+import { BTF_KIND } from './types.ts';
 
 /** Kind numbers are seven bits. */
 const kindCount = 128;
@@ -22,28 +23,48 @@ export function typeWords(btf: Btf): Int32Array {
   return Int32Array.from({ length: count }, (_, i) => view.getInt32(typesAt + i * 4, littleEndian));
 }
 
+/** What {@link indexTypes} finds. */
+export interface TypeIndex {
+  /** The word at which each type starts. */
+  readonly starts: Uint32Array;
+  /** Indices of those that types are looked for by name among: a fourth of a kernel's, where most are functions and what these are made of. */
+  readonly named: Uint32Array;
+}
+
+/** 0 for kinds that have no name, and for those whose names are no types'. */
+const typeNames = Uint8Array.from({ length: kindCount }, (_, kind) => Number(!unnamedKinds().has(kind)));
+
+function unnamedKinds(): ReadonlySet<number> {
+  const { UNKN, PTR, ARRAY, VOLATILE, CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, DECL_TAG } = BTF_KIND;
+  return new Set<number>([UNKN, PTR, ARRAY, VOLATILE, CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, DECL_TAG]);
+}
+
 /**
- * The one pass over the type section: the word at which every type starts, each checked to be of a known kind (or one that
+ * The one pass over the type section: where every type starts, each checked to be of a known kind (or one that
  * the layout section describes) and to lie within the section.
  */
-export function indexTypes(btf: Btf): Uint32Array {
+export function indexTypes(btf: Btf): TypeIndex {
   const words = typeWords(btf);
   const { length } = words;
   const [heads, elements] = wordsByKind(btf);
   // A type is at least its head: what the section holds bounds the allocation.
   const starts = new Uint32Array(Math.floor(length / headWords));
+  const named = new Uint32Array(starts.length + 1);
   let count = 0;
+  let namedCount = 0;
   let at = 0;
   while (at < length) {
     const info = words[at + 1] as number;
     const kind = (info >>> 24) & 0x7f;
     const head = heads[kind] as number;
     if (head === 0) break;
+    named[namedCount] = count;
+    namedCount += typeNames[kind] as number;
     starts[count++] = at;
     at += head + (info & 0xffffff) * (elements[kind] as number);
   }
   if (at * 4 !== btf.header.typesLength) throw malformed(btf, starts, count, at);
-  return starts.slice(0, count);
+  return { starts: starts.slice(0, count), named: named.slice(0, namedCount) };
 }
 
 /** What is wrong where the types do not end with the section. */

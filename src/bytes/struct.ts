@@ -103,6 +103,11 @@ function sizeOf(type: FieldType): [size: number, align: number] {
 
 function encodeField(layout: StructLayout, view: DataView, field: StructField, value: FieldValue, addressOf: AddressOf | undefined): void {
   const at = field.offset;
+  // Most values are of this kind: without a detour over bigint.
+  if (field.type === 'u32' && typeof value === 'number' && value >>> 0 === value) {
+    view.setUint32(at, value, true);
+    return;
+  }
   const bad = (why: string): never => {
     throw new UsageError({ code: 'E_STRUCT_VALUE', what: `cannot encode ${layout.name}`, where: { field: field.name }, why });
   };

@@ -34,6 +34,6 @@ export interface FfiBackend {
   addressOf(bytes: Uint8Array): Address;
   /** The memory at an address, without copying; whoever mapped it unmaps it, after the last use of the view. */
   view(address: Address, length: number): ArrayBuffer;
-  /** Calls back whenever `fd` is readable (level-triggered), on the main thread; absent where the backend or the thread can't. */
-  watch?(fd: number, onReadable: () => void): Watch;
+  /** Calls back whenever `fd` is readable (level-triggered), on the main thread; absent where the backend can't, null where the thread can't. */
+  watch?(fd: number, onReadable: () => void): Watch | null;
 }

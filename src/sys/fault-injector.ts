@@ -36,7 +36,7 @@ export class FaultInjector implements FfiBackend {
   readonly name: string;
   readonly fake: boolean;
   readonly inner: FfiBackend;
-  readonly watch?: (fd: number, onReadable: () => void) => Watch;
+  readonly watch?: (fd: number, onReadable: () => void) => Watch | null;
   /** How many calls were made to fail. */
   injected = 0;
   readonly #arch: SyscallArch;

@@ -31,9 +31,10 @@ export function koffiBackend(): FfiBackend {
     addressOf: (bytes) => koffi.address(bytes),
     view: (address: Address, length: number) => koffi.view(address, length),
   };
-  // uv_poll: Bun panics on it, and a worker that ends while the handle is ready aborts the whole process.
-  if (isMainThread && process.versions['bun'] === undefined && typeof koffi.node?.poll === 'function') {
-    backend.watch = (fd, onReadable) => new KoffiWatch(koffi, fd, onReadable);
+  // uv_poll: Bun panics on it, and a worker that ends while the handle is ready aborts the whole process. Which thread this is
+  // is asked late: what only loads programs does without the module that knows.
+  if (process.versions['bun'] === undefined && typeof koffi.node?.poll === 'function') {
+    backend.watch = (fd, onReadable) => (isMainThread ? new KoffiWatch(koffi, fd, onReadable) : null);
   }
   return backend;
 }

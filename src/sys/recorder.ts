@@ -9,7 +9,7 @@ export class Recorder implements FfiBackend {
   readonly inner: FfiBackend;
   /** The calls so far, where no listener was given. */
   readonly calls: CapturedCall[] = [];
-  readonly watch?: (fd: number, onReadable: () => void) => Watch;
+  readonly watch?: (fd: number, onReadable: () => void) => Watch | null;
   readonly #arch: SyscallArch;
   readonly #pending = new PendingBuffers();
   readonly #listener: (call: CapturedCall) => void;

@@ -85,6 +85,29 @@ t.test('names: by kind, all of one name, flavours', (t) => {
   t.end();
 });
 
+t.test('names looked for in a pass of their own are those of the index', (t) => {
+  const builder = new BtfBuilder();
+  builder.add(int);
+  const names = ['abc', 'abc___x', 'abc___x___y', 'abcd', 'ab', 'abc____x', 'xabc', 'abc_', '___abc', 'abc__', 'zbc', 'é___abc', '😀'];
+  for (const name of names) {
+    const struct = builder.add({ kind: 'STRUCT', name, size: 0, members: [] });
+    builder.add({ kind: 'TYPEDEF', name, typeId: struct, attribute: false });
+    const proto = builder.add({ kind: 'FUNC_PROTO', name: '', returnTypeId: 0, params: [] });
+    builder.add({ kind: 'FUNC', name, typeId: proto, linkage: 1 });
+  }
+  const bytes = builder.encode();
+  const indexed = Btf.parse(bytes);
+  // Whoever asks often gets an index.
+  for (let i = 0; i < 20; i++) indexed.findAll(`none${i}`);
+  for (const name of [...names, 'abc___', 'missing']) {
+    t.same(Btf.parse(bytes).findByEssentialName(name), indexed.findByEssentialName(name), `past flavours: ${name}`);
+    t.same(Btf.parse(bytes).findByEssentialName(name, names), indexed.findByEssentialName(name), `with others: ${name}`);
+    t.same(Btf.parse(bytes).findAll(name), indexed.findAll(name), `all: ${name}`);
+    t.equal(Btf.parse(bytes).findByName(name, 'FUNC'), indexed.findByName(name, 'FUNC'), `a function: ${name}`);
+  }
+  t.end();
+});
+
 t.test('type objects: shared, frozen, made by id', (t) => {
   const { btf } = tour();
   const id = idOf(btf, 'everything', 'STRUCT');

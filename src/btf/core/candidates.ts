@@ -42,14 +42,19 @@ export class CandidateList {
   }
 }
 
-/** Null where candidates were wanted and there is no BTF to look in. */
-export function findCandidates(local: TypesView, localId: number, targets: CoreTargets): CandidateList | null {
+/** Null where candidates were wanted and there is no BTF to look in. `others` are names whose candidates will be wanted, too. */
+export function findCandidates(
+  local: TypesView,
+  localId: number,
+  targets: CoreTargets,
+  others: () => readonly string[],
+): CandidateList | null {
   const root = local.type(localId);
   const name = essentialName(root.name);
   const from = (btf: Btf, source: string): CoreCandidate[] => {
     const types = Types.of(btf);
     return btf
-      .findByEssentialName(name)
+      .findByEssentialName(name, others())
       .filter((typeId) => kindsCompatible(types.type(typeId), root))
       .map((typeId) => ({ types, typeId, source }));
   };

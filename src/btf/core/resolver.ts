@@ -2,6 +2,7 @@ import type { Btf } from '../btf.ts';
 import type { CoreRelo } from '../ext.ts';
 import { CandidateList, type CoreTargets, findCandidates, ringbufAnswer } from './candidates.ts';
 import { CoreError } from './error.ts';
+import { essentialName } from './essential-name.ts';
 import { CORE_KIND, coreKindName, coreSubject } from './kinds.ts';
 import { matchSpec } from './match.ts';
 import { type CandidateReport, CoreResolution } from './resolution.ts';
@@ -33,10 +34,14 @@ export class CoreResolver {
   readonly #lists = new Map<number, CandidateList>();
   readonly #memos = new Map<string, Memo>();
   readonly #budget = new Budget();
+  readonly #roots: Iterable<number>;
+  #names: readonly string[] | null = null;
 
-  constructor(local: Btf, targets: CoreTargets) {
+  /** `roots` are the root types of the relocations to come, as far as they are known: all are looked for in one pass. */
+  constructor(local: Btf, targets: CoreTargets, roots: Iterable<number> = []) {
     this.#local = Types.of(local);
     this.#targets = targets;
+    this.#roots = roots;
   }
 
   /** Throws {@link CoreError} where loading has to fail; a mere absence is a resolution that says `poison` or value 0. */
@@ -95,7 +100,7 @@ export class CoreResolver {
     }
     let list = this.#lists.get(local.rootTypeId);
     if (list === undefined) {
-      const found = findCandidates(this.#local, local.rootTypeId, this.#targets);
+      const found = findCandidates(this.#local, local.rootTypeId, this.#targets, () => this.#rootNames());
       if (found === null) {
         throw new CoreError({
           code: 'E_CORE_NO_BTF',
@@ -108,6 +113,16 @@ export class CoreResolver {
       this.#lists.set(local.rootTypeId, list);
     }
     return list;
+  }
+
+  #rootNames(): readonly string[] {
+    if (this.#names !== null) return this.#names;
+    const { btf } = this.#local;
+    const names = new Set<string>();
+    // A relocation whose root is no type fails in its turn.
+    for (const id of this.#roots) if (id < btf.typeCount) names.add(essentialName(btf.nameOf(id)));
+    names.delete('');
+    return (this.#names = [...names]);
   }
 
   /** What the ring buffer decision says of an enumerator: false or true whatever BTF says, null where BTF is to be asked. */

@@ -71,7 +71,7 @@ export class FunctionBodies {
         const insn = relo.insnOffset / 8 - fn.insn;
         try {
           if (!Number.isInteger(insn)) throw misaligned(sectionName, relo.insnOffset);
-          resolver ??= new CoreResolver(spec.btf as NonNullable<typeof spec.btf>, targetsOf(target));
+          resolver ??= new CoreResolver(spec.btf as NonNullable<typeof spec.btf>, targetsOf(target), rootsOf(ext));
           const resolution = resolver.resolve(relo);
           const patch = patchInsn(body.insns, insn, resolution, { where: { section: sectionName, function: fn.name } });
           body.core.push({ insn, resolution, poisoned: patch.field === 'poison' });
@@ -103,6 +103,13 @@ function targetsOf(target: TargetKernel): ConstructorParameters<typeof CoreResol
     extra: target.extraBtfs,
     ringbuf: target.ringbuf,
   };
+}
+
+/** Root types of all relocations, also of programs that do not load; ids that are no types are told when it is their turn. */
+function rootsOf(ext: BtfExt): ReadonlySet<number> {
+  const roots = new Set<number>();
+  for (const { relos } of ext.coreRelos) for (const { typeId } of relos) roots.add(typeId);
+  return roots;
 }
 
 function misaligned(section: string, offset: number): LinkError {

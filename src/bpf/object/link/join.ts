@@ -194,8 +194,11 @@ const callbackTag = 'exception_callback:';
 function exceptionCallback(spec: ObjectSpec, program: ProgramSpec): { section: CodeSection; fn: FunctionSymbol } | null {
   const { btf } = spec;
   if (btf === null) return null;
+  const tags = tagsOf(spec);
+  // Hardly any object has one, and names need an index.
+  if (tags.size === 0) return null;
   const names: string[] = [];
-  for (const id of btf.findAll(program.name)) if (btf.type(id).kind === 'FUNC') names.push(...(tagsOf(spec).get(id) ?? []));
+  for (const id of btf.findAll(program.name)) if (btf.type(id).kind === 'FUNC') names.push(...(tags.get(id) ?? []));
   // Of several callbacks none counts: the verifier will say so.
   const [name, second] = names;
   if (name === undefined || second !== undefined) return null;

@@ -18,7 +18,7 @@ const groups = [
   ['Sending events', ['buffer.h', 'strings.h', 'scratch.h']],
   ['What user space finds by name', ['macros.h', 'types.h']],
   ['Who did it, and who is wanted', ['common.h', 'mntns.h', 'mntns_filter.h', 'filter.h', 'self.h']],
-  ['Sockets and packets', ['sockets-map.h', 'endpoints.h', 'tcp_owners.h', 'packetfilter.h', 'packet.h']],
+  ['Sockets and packets', ['sockets-map.h', 'endpoints.h', 'tcp_owners.h', 'tcp.h', 'packetfilter.h', 'packet.h']],
   ['Stacks', ['kernel_stack_map.h', 'user_stack_map.h']],
   ['Files', ['filesystem.h']],
   ['Machines and kernels', ['syscall.h', 'regs.h', 'core_fixes.bpf.h', 'libbpf_compat.h']],
@@ -49,7 +49,7 @@ function declarationOf(code) {
     };
   match = /^typedef\s+([^;{]+?)\s*(\w+);/.exec(text);
   if (match !== null) return { kind: 'type', name: match[2], form: `typedef ${match[1]} ${match[2]};` };
-  match = /^(struct|union|enum)\s+(\w+)\s*\{/.exec(text);
+  match = /^(struct|union|enum)\s+(\w+)\s*(?::\s*\w+\s*)?\{/.exec(text);
   if (match !== null) return { kind: match[1], name: match[2], form: body(text) };
   match = /^struct\s*\{[\s\S]*?\n\}\s*(\w+)\s+SEC\("\.maps"\);/.exec(text);
   if (match !== null) return { kind: 'map', name: match[1], form: match[0] };

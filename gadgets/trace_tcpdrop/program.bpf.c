@@ -14,9 +14,9 @@
 #define GADGET_NO_BUF_RESERVE
 #include <gadget/buffer.h>
 #include <gadget/endpoints.h>
-#include <gadget/filter.h>
 #include <gadget/kernel_stack_map.h>
 #include <gadget/macros.h>
+#include <gadget/tcp.h>
 #include <gadget/tcp_owners.h>
 #include <gadget/types.h>
 
@@ -29,35 +29,6 @@
 #define NEXTHDR_DEST 60
 #define MAX_HEADERS 4
 
-// include/net/tcp_states.h
-enum tcp_state {
-	no_socket,
-	tcp_established = 1,
-	tcp_syn_sent = 2,
-	tcp_syn_recv = 3,
-	tcp_fin_wait1 = 4,
-	tcp_fin_wait2 = 5,
-	tcp_time_wait = 6,
-	tcp_close = 7,
-	tcp_close_wait = 8,
-	tcp_last_ack = 9,
-	tcp_listen = 10,
-	tcp_closing = 11,
-	tcp_new_syn_recv = 12,
-};
-
-// include/net/tcp.h
-enum tcp_flags_set : __u8 {
-	FIN = 0x01,
-	SYN = 0x02,
-	RST = 0x04,
-	PSH = 0x08,
-	ACK = 0x10,
-	URG = 0x20,
-	ECE = 0x40,
-	CWR = 0x80,
-};
-
 struct event {
 	gadget_timestamp timestamp_raw;
 	gadget_netns_id netns_id;
@@ -66,12 +37,12 @@ struct event {
 	struct gadget_l4endpoint_t src;
 	struct gadget_l4endpoint_t dst;
 
-	enum tcp_state state_raw;
+	enum gadget_tcp_state state_raw;
 	enum skb_drop_reason reason_raw;
 	gadget_kernel_stack kernel_stack_raw;
 	__u32 seq;
 	__u32 len;
-	enum tcp_flags_set tcpflags_raw;
+	enum gadget_tcp_flags_set tcpflags_raw;
 };
 
 const volatile bool collect_kstack = true;
@@ -169,21 +140,11 @@ static __always_inline bool fill_from_packet(struct event *event, struct sk_buff
 // A packet on its way out that has no headers yet: the socket and the notes of TCP tell what it would be.
 static __always_inline bool fill_from_socket(struct event *event, struct sock *sk, struct sk_buff *skb)
 {
-	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)&skb->cb;
-
 	if (!sk || gadget_sock_protocol(sk) != IPPROTO_TCP || !gadget_sock_endpoints(sk, &event->src, &event->dst))
 		return false;
-	event->seq = BPF_CORE_READ(cb, seq);
-	event->tcpflags_raw = BPF_CORE_READ_BITFIELD_PROBED(cb, tcp_flags);
+	event->seq = gadget_tcp_sent_seq(skb);
+	event->tcpflags_raw = gadget_tcp_sent_flags(skb);
 	return true;
-}
-
-static __always_inline bool is_full_socket(struct sock *sk)
-{
-	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
-
-	// The other two are smaller structs.
-	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
 }
 
 SEC("raw_tp/kfree_skb")
@@ -192,7 +153,6 @@ int packet_dropped(struct bpf_raw_tracepoint_args *ctx)
 	struct sk_buff *skb = (void *)ctx->args[0];
 	struct sock *sk = BPF_CORE_READ(skb, sk);
 	int reason = SKB_DROP_REASON_NOT_SPECIFIED;
-	struct gadget_process *proc;
 	struct event event;
 	struct net *net;
 
@@ -220,10 +180,9 @@ int packet_dropped(struct bpf_raw_tracepoint_args *ctx)
 	net = sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net) : BPF_CORE_READ(skb, dev, nd_net.net);
 	event.netns_id = BPF_CORE_READ(net, ns.inum);
 	if (sk)
-		event.state_raw = BPF_CORE_READ(sk, __sk_common.skc_state);
-	gadget_tcp_owner_of(sk && is_full_socket(sk) ? sk : NULL, &event.proc);
-	proc = &event.proc;
-	if (gadget_should_discard_data(proc->mntns_id, proc->pid, proc->tid, proc->comm, proc->creds.uid, proc->creds.gid))
+		event.state_raw = gadget_tcp_state_of(sk);
+	gadget_tcp_owner_of(sk && gadget_tcp_is_full_socket(sk) ? sk : NULL, &event.proc);
+	if (gadget_tcp_should_discard(&event.proc))
 		return 0;
 	if (collect_kstack)
 		event.kernel_stack_raw = gadget_get_kernel_stack(ctx);

@@ -13,8 +13,8 @@
 #define GADGET_NO_BUF_RESERVE
 #include <gadget/buffer.h>
 #include <gadget/endpoints.h>
-#include <gadget/filter.h>
 #include <gadget/macros.h>
+#include <gadget/tcp.h>
 #include <gadget/tcp_owners.h>
 #include <gadget/types.h>
 
@@ -22,34 +22,6 @@ enum type {
 	RETRANS,
 	LOSS,
 	SYNACK,
-};
-
-// include/net/tcp_states.h
-enum tcp_state {
-	tcp_established = 1,
-	tcp_syn_sent = 2,
-	tcp_syn_recv = 3,
-	tcp_fin_wait1 = 4,
-	tcp_fin_wait2 = 5,
-	tcp_time_wait = 6,
-	tcp_close = 7,
-	tcp_close_wait = 8,
-	tcp_last_ack = 9,
-	tcp_listen = 10,
-	tcp_closing = 11,
-	tcp_new_syn_recv = 12,
-};
-
-// include/net/tcp.h
-enum tcp_flags_set : __u8 {
-	FIN = 0x01,
-	SYN = 0x02,
-	RST = 0x04,
-	PSH = 0x08,
-	ACK = 0x10,
-	URG = 0x20,
-	ECE = 0x40,
-	CWR = 0x80,
 };
 
 // What the connection thinks of the network (include/uapi/linux/tcp.h, enum tcp_ca_state): recovery is after duplicate
@@ -73,10 +45,10 @@ struct event {
 	__u32 seq;
 	__u32 len;
 	__u32 retransmits;
-	enum tcp_state state_raw;
+	enum gadget_tcp_state state_raw;
 	enum congestion reason_raw;
 	enum type type_raw;
-	enum tcp_flags_set tcpflags_raw;
+	enum gadget_tcp_flags_set tcpflags_raw;
 };
 
 GADGET_TRACER_MAP(events, 1024 * 256);
@@ -84,6 +56,10 @@ GADGET_TRACER(tcpretrans, events, event);
 
 // include/net/inet_connection_sock.h
 #define ICSK_TIME_LOSS_PROBE 5
+
+struct trace_event_raw_tcp_retransmit_skb___since_6_17 {
+	int err;
+} __attribute__((preserve_access_index));
 
 static __always_inline void begin(struct event *event, const struct sock *sk)
 {
@@ -95,9 +71,7 @@ static __always_inline void begin(struct event *event, const struct sock *sk)
 
 static __always_inline void send(void *ctx, struct event *event)
 {
-	struct gadget_process *proc = &event->proc;
-
-	if (!gadget_should_discard_data(proc->mntns_id, proc->pid, proc->tid, proc->comm, proc->creds.uid, proc->creds.gid))
+	if (!gadget_tcp_should_discard(&event->proc))
 		gadget_output_buf(ctx, &events, event, sizeof(*event));
 }
 
@@ -107,19 +81,20 @@ int segment_sent_again(struct bpf_raw_tracepoint_args *ctx)
 	const struct sock *sk = (void *)ctx->args[0];
 	const struct sk_buff *skb = (void *)ctx->args[1];
 	const struct inet_connection_sock *icsk = (const struct inet_connection_sock *)sk;
-	const struct tcp_skb_cb *cb = (const struct tcp_skb_cb *)&skb->cb;
 	struct event event;
 
+	// Since Linux 6.17 it tells failures, too: nothing was sent then.
+	if (bpf_core_field_exists(((struct trace_event_raw_tcp_retransmit_skb___since_6_17 *)0)->err) && (int)ctx->args[2])
+		return 0;
 	begin(&event, sk);
 	if (!gadget_sock_endpoints(sk, &event.src, &event.dst))
 		return 0;
-	event.seq = BPF_CORE_READ(cb, seq);
+	event.seq = gadget_tcp_sent_seq(skb);
 	// The sequence numbers also count SYN and FIN; the segment's own length is that of its data.
 	event.len = BPF_CORE_READ(skb, len);
-	// Eight bits of 16 since Linux 6.16.
-	event.tcpflags_raw = BPF_CORE_READ_BITFIELD_PROBED(cb, tcp_flags);
+	event.tcpflags_raw = gadget_tcp_sent_flags(skb);
 	event.retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
-	event.state_raw = BPF_CORE_READ(sk, __sk_common.skc_state);
+	event.state_raw = gadget_tcp_state_of(sk);
 	event.reason_raw = BPF_CORE_READ_BITFIELD_PROBED(icsk, icsk_ca_state);
 	// A probe for a loss at the end comes before anything is known to be lost.
 	event.type_raw = event.reason_raw < ca_recovery && BPF_CORE_READ(icsk, icsk_pending) == ICSK_TIME_LOSS_PROBE ? LOSS : RETRANS;

@@ -108,6 +108,38 @@ void t.test('segments that are sent again', async (t) => {
   t.match(answers[0], { reason_raw: 0, retransmits: 0 });
 });
 
+// Attempts that fail, for the way to the other end is gone: since Linux 6.17 the tracepoint tells these as well.
+const failing = String.raw`
+  ${networkPerl}
+  own_network();
+  my $server = listener(AF_INET, "127.0.0.1");
+  my $client = fresh; connect($client, at(AF_INET, "127.0.0.1", port_of $server)) or die; accept(my $accepted, $server) or die;
+  deafen($accepted);
+  setsockopt($client, IPPROTO_TCP, TCP_NODELAY, 1) or die;
+  syswrite $client, "x" x 100;
+  sub info { (unpack("C3", $_[0]))[2], unpack("x100 L", $_[0]) }
+  # After the first that was sent again, whatever it takes.
+  my ($in_a_row, $total) = (0, 0);
+  while ($total == 0) { select undef, undef, undef, 0.02; ($in_a_row, $total) = info(getsockopt($client, IPPROTO_TCP, TCP_INFO)) }
+  system("ip", "address", "flush", "dev", "lo") == 0 or die;
+  my ($before) = (info(getsockopt($client, IPPROTO_TCP, TCP_INFO)));
+  my $port = port_of $client;
+  # Until it has tried twice more.
+  my $tried = $before;
+  for (1 .. 300) { ($tried, $total) = info(getsockopt($client, IPPROTO_TCP, TCP_INFO)); last if $tried > $before + 1; select undef, undef, undef, 0.02 }
+  setsockopt($client, SOL_SOCKET, SO_LINGER, pack "ii", 1, 0); close $client;
+  print "tried $port $before $tried $total\n";
+`;
+
+void t.test('segments that could not be sent again are left out', async (t) => {
+  const { events, made } = await traced('trace_tcpretrans', [], () => runPerl(failing));
+  const { lines } = parseNetwork(made.text);
+  const [port, before = 0, tried = 0, total] = (lines.get('tried') ?? []).map(Number);
+  t.ok(tried > before + 1, `it tried: ${before}, ${tried}`);
+  const own = inNetwork(events, Number(lines.get('netns')?.[0]), made);
+  t.equal(own.filter((event) => portOf(event) === port).length, total, 'as many as the socket counts (TCP_INFO)');
+});
+
 void t.test('parameters', async (t) => {
   const { events } = await traced('trace_tcpretrans', ['--comm', 'no-such-name'], () => runPerl(unanswered));
   t.same(events, [], '--comm');

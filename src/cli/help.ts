@@ -1,3 +1,4 @@
+import { printable } from '../bytes/printable.ts';
 import type { Command } from './command.ts';
 import { commonOptions } from './command.ts';
 import type { OptionSpec } from './options.ts';
@@ -29,9 +30,10 @@ export function programHelp(commands: readonly Command[]): string {
 }
 
 function optionRows(specs: readonly OptionSpec[]): string {
-  const left = specs.map(
-    (spec) => `${spec.short === undefined ? '    ' : `-${spec.short}, `}--${spec.name}${spec.value === undefined ? '' : ` ${spec.value}`}`,
+  // Those of a gadget are what its gadget.yaml says.
+  const left = specs.map(({ name, short, value }) =>
+    printable(`${short === undefined ? '    ' : `-${short}, `}--${name}${value === undefined ? '' : ` ${value}`}`),
   );
   const width = Math.min(32, Math.max(...left.map((text) => text.length)));
-  return specs.map((spec, i) => `  ${(left[i] ?? '').padEnd(width)}  ${spec.help}`).join('\n');
+  return specs.map((spec, i) => `  ${(left[i] ?? '').padEnd(width)}  ${printable(spec.help)}`).join('\n');
 }

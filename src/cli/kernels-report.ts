@@ -1,16 +1,18 @@
-import { readdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import path from 'node:path';
 import { checkKernels, offlineKernel, openObject, type KernelsReport, type OfflineKernel } from '../bpf/object/index.ts';
 import { Btf } from '../btf/index.ts';
 import { layoutWanted, socketLayout } from '../enrich/sockets/layout.ts';
 import { RawbpfError } from '../error.ts';
-import { readFile } from './read-input.ts';
+import { parseFile, readFile, readFolder } from './read-input.ts';
 import { printable } from '../bytes/printable.ts';
 import { table } from './table.ts';
 
 /** What objects would meet on the kernels whose BTF files lie in a folder. */
 export function kernelsReport(folder: string, objects: readonly string[], strict: boolean): KernelsReport {
-  const specs = objects.map((file) => openObject(readFile(file), { name: path.basename(file).replace(/\.o$/, ''), strict }));
+  const specs = objects.map((file) =>
+    parseFile(file, (bytes) => openObject(bytes, { name: path.basename(file).replace(/\.o$/, ''), strict })),
+  );
   // What `run` would give gadgets that ask who owns a socket; libbpf knows nothing of it.
   const layouts = strict ? [] : specs.map(layoutWanted).filter((layout) => layout !== null);
   const fields = {
@@ -43,7 +45,7 @@ export function kernelsText(report: KernelsReport): string {
 
 /** Every file of a folder that is BTF, raw or in an ELF file; NAME.config beside NAME.btf is its build configuration. */
 function readKernels(folder: string, extraBtfs: readonly Btf[]): OfflineKernel[] {
-  const names = readdirSync(folder).filter((name) => !name.endsWith('.config') && statSync(path.join(folder, name)).isFile());
+  const names = readFolder(folder).filter((name) => !name.endsWith('.config') && statSync(path.join(folder, name)).isFile());
   if (names.length === 0) throw new RawbpfError({ code: 'E_KERNELS', what: `${folder} has no BTF files` });
   return names.toSorted(new Intl.Collator('en', { numeric: true }).compare).map((name) => {
     const kernel = name.replace(/\.btf$/, '');

@@ -21,12 +21,27 @@ const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
 ]);
 
 /** Codes of errors in what was typed: a flag, or the value of one. */
-const mistyped: ReadonlySet<string> = new Set(['E_USAGE', 'E_PARAM', 'E_PACKET_FILTER', 'E_FIELD', 'E_FILTER', 'E_SORT']);
+const mistyped: ReadonlySet<string> = new Set([
+  'E_USAGE',
+  'E_PARAM',
+  'E_PACKET_FILTER',
+  'E_FIELD',
+  'E_FILTER',
+  'E_SORT',
+  'E_CONTAINER_FILTER',
+  'E_BUFFER_SIZE',
+]);
 
 /** Runs the `rawbpf` program with these arguments and leaves its exit code in `process.exitCode`. */
 export async function main(args: readonly string[]): Promise<void> {
   // A reader that goes away (`| head`) ends the program; it is no error of ours.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    process.stderr.write(`rawbpf: cannot write to stdout: ${error.message}\n`);
+    process.exit(1);
+  });
+  // Nobody hears notices any more: events go on.
+  process.stderr.on('error', () => {});
   process.exitCode = await runProgram({ args, stdout: process.stdout, stderr: process.stderr });
 }
 

@@ -1,16 +1,24 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { Btf } from '../btf/btf.ts';
 import { btfFromElf } from '../btf/from-elf.ts';
 import { parseElf } from '../elf/index.ts';
-import { RawbpfError } from '../error.ts';
+import { FormatError, RawbpfError } from '../error.ts';
 
 /** Reads a whole file. @throws RawbpfError E_FILE with the path and the reason */
 export function readFile(file: string): Uint8Array {
   try {
     return readFileSync(file);
   } catch (cause) {
-    const reason = cause instanceof Error && 'code' in cause ? reasons.get(String(cause.code)) : undefined;
-    throw new RawbpfError({ code: 'E_FILE', what: `cannot read ${file}`, why: reason ?? String(cause), cause });
+    throw fileError('read', file, cause);
+  }
+}
+
+/** The names in a folder. @throws RawbpfError E_FILE with the path and the reason */
+export function readFolder(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (cause) {
+    throw fileError('read', folder, cause);
   }
 }
 
@@ -18,14 +26,43 @@ const reasons: ReadonlyMap<string, string> = new Map([
   ['ENOENT', 'there is no such file'],
   ['EACCES', 'permission denied'],
   ['EISDIR', 'it is a folder'],
+  ['ENOTDIR', 'it is no folder'],
 ]);
+
+/** What to throw where a file cannot be read or written. */
+export function fileError(action: 'read' | 'write', file: string, cause: unknown): RawbpfError {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  const missingFolder = action === 'write' && code === 'ENOENT';
+  const reason = missingFolder ? 'there is no such folder' : reasons.get(code);
+  return new RawbpfError({ code: 'E_FILE', what: `cannot ${action} ${file}`, why: reason ?? String(cause), cause });
+}
+
+/** Makes something of a file's bytes; what is malformed in them is told with the file's name. */
+export function parseFile<T>(file: string, parse: (bytes: Uint8Array) => T): T {
+  const bytes = readFile(file);
+  try {
+    return parse(bytes);
+  } catch (cause) {
+    if (!(cause instanceof FormatError) || 'file' in cause.where) throw cause;
+    const { code, what, where, why, next } = cause;
+    throw new FormatError({
+      code,
+      what,
+      where: { file, ...where },
+      cause,
+      ...(why === null ? {} : { why }),
+      ...(next === null ? {} : { next }),
+    });
+  }
+}
 
 /** Reads BTF from a raw file, or from the .BTF section of an ELF file. */
 export function readBtf(file: string, base: Btf | null): Btf {
-  const bytes = readFile(file);
-  const isElf = bytes[0] === 0x7f && bytes[1] === 0x45 && bytes[2] === 0x4c && bytes[3] === 0x46;
-  if (!isElf) return Btf.parse(bytes, { name: file, ...(base === null ? {} : { base }) });
-  const btf = btfFromElf(parseElf(bytes), base === null ? {} : { base });
+  const btf = parseFile(file, (bytes) => {
+    const isElf = bytes[0] === 0x7f && bytes[1] === 0x45 && bytes[2] === 0x4c && bytes[3] === 0x46;
+    if (!isElf) return Btf.parse(bytes, { name: file, ...(base === null ? {} : { base }) });
+    return btfFromElf(parseElf(bytes), base === null ? {} : { base });
+  });
   if (btf === null)
     throw new RawbpfError({
       code: 'E_BTF_MISSING',

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { Writable } from 'node:stream';
@@ -54,6 +54,8 @@ t.test('mistakes in typing end with 2 and say what is wrong', async (t) => {
     [['btf', 'min'], /btf min needs objects and --out FILE/],
     [['link', 'out'], /link needs a file to write and objects to link/],
     [['inspect', 'a', 'b'], /inspect takes one object/],
+    [['list-containers', '--label', 'x'], /-l x is no label/],
+    [['list-containers', '--runtime', ''], /--runtime {2}has an empty word/],
   ];
   for (const [args, message] of rows) {
     const { code, out, err } = await run(...args);
@@ -66,6 +68,63 @@ t.test('what cannot be read ends with 1', async (t) => {
   const { code, err } = await run('inspect', '/nonexistent/a.o');
   t.equal(code, 1);
   t.match(err, /cannot read \/nonexistent\/a\.o: there is no such file/);
+});
+
+const builtin = new URL('../../../gadgets/trace_exec/program.bpf.o', import.meta.url).pathname;
+
+t.test('what cannot be read or written is told in a sentence, without a stack', async (t) => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-test-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const gadget = path.join(folder, 'gadget');
+  mkdirSync(path.join(gadget, 'gadget.yaml'), { recursive: true });
+  copyFileSync(builtin, path.join(gadget, 'program.bpf.o'));
+  const missing = path.join(folder, 'missing', 'out');
+  const rows: readonly [readonly string[], string][] = [
+    [['link', missing, builtin], `cannot write ${missing}: there is no such folder`],
+    [['link', folder, builtin], `cannot write ${folder}: it is a folder`],
+    [['btf', 'min', builtin, '--btf', builtin, '--out', missing], `cannot write ${missing}: there is no such folder`],
+    [['check', '--kernels', missing, builtin], `cannot read ${missing}: there is no such file`],
+    [['check', '--kernels', builtin, builtin], `cannot read ${builtin}: it is no folder`],
+    [['run', gadget, '--help'], `cannot read ${gadget}/gadget.yaml: it is a folder`],
+  ];
+  for (const [args, message] of rows) {
+    const { code, err } = await run(...args);
+    t.equal(code, 1, args.join(' '));
+    t.equal(err, `rawbpf: ${message}\n`);
+  }
+});
+
+t.test('what is malformed is told with the name of its file', async (t) => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-test-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const file = path.join(folder, 'cut.o');
+  writeFileSync(file, readFileSync(builtin).subarray(0, 100));
+  for (const args of [
+    ['inspect', file],
+    ['types', file],
+    ['btf', 'dump', file],
+    ['btf', 'min', builtin, file, '--out', `${file}.btf`],
+    ['run', file],
+  ]) {
+    const { code, err } = await run(...args);
+    t.equal(code, 1, args.join(' '));
+    t.match(err, `malformed ELF section header (file ${file}, offset`);
+  }
+});
+
+t.test("help shows what a gadget.yaml calls its parameters without the terminal's control characters", async (t) => {
+  const gadget = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-test-'));
+  t.teardown(() => rmSync(gadget, { recursive: true }));
+  copyFileSync(builtin, path.join(gadget, 'program.bpf.o'));
+  const [param, source] = ['ignore_failed', 'mine'].map(
+    (name) => `${name}:\n      key: "${name}\\e[31m"\n      description: "red\\e[31m\\x9b31m"`,
+  );
+  writeFileSync(path.join(gadget, 'gadget.yaml'), `name: evil\nparams:\n  ebpf:\n    ${param}\n  custom:\n    ${source}\n`);
+  const { code, out } = await run('run', gadget, '--help');
+  t.equal(code, 0);
+  t.match(out, '--ignore_failed\\x1b[31m');
+  t.match(out, 'red\\x1b[31m\\x9b31m');
+  t.notOk(out.includes('\x1b') || out.includes('\x9b'));
 });
 
 t.test('an object that cannot be opened is a result of check', async (t) => {

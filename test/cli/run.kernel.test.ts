@@ -68,3 +68,18 @@ t.test('wrong values of flags end with 2, before anything is loaded', async (t) 
     t.match(stderr, message);
   }
 });
+
+t.test('a reader of stderr that goes away ends nothing', (t) => {
+  // The first notice is read, all later ones meet a closed pipe.
+  const script = `{ "$0" "$1" run trace_exec -v --timeout 2; echo "exit $?" >&3; } 2>&1 >/dev/null 3>&4 | head -1 >/dev/null`;
+  const { stdout } = spawnSync('sh', ['-c', `{ ${script}; } 4>&1`, process.execPath, program], { encoding: 'utf8', timeout: 60_000 });
+  t.equal(stdout, 'exit 0\n');
+  t.end();
+});
+
+t.test('a full disk behind stdout is told and ends with 1', (t) => {
+  const { status, stderr } = spawnSync('sh', ['-c', '"$0" "$1" list > /dev/full', process.execPath, program], { encoding: 'utf8' });
+  t.equal(status, 1);
+  t.match(stderr, /^rawbpf: cannot write to stdout: ENOSPC/);
+  t.end();
+});

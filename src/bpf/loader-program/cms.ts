@@ -16,13 +16,22 @@ const OID = {
   ecdsaSha256: [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02],
 } as const;
 
+function readPart<T>(what: 'certificate' | 'key', format: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new UsageError({ code: 'E_SIGN_KEY', what: `the ${what} cannot be read`, why, next: `give it as ${format}`, cause });
+  }
+}
+
 /**
  * A detached PKCS #7 signature (CMS SignedData, RFC 5652) with SHA-256, no certificates and no attributes: what the kernel takes for
  * programs and modules. Keys are RSA or ECDSA.
  */
 export function signDetached(data: Uint8Array, key: KeyLike, certificate: Uint8Array | string): Uint8Array {
-  const cert = new X509Certificate(certificate);
-  const privateKey = createPrivateKey(key as Parameters<typeof createPrivateKey>[0]);
+  const cert = readPart('certificate', 'PEM or DER', () => new X509Certificate(certificate));
+  const privateKey = readPart('key', 'PEM', () => createPrivateKey(key as Parameters<typeof createPrivateKey>[0]));
   if (!cert.checkPrivateKey(privateKey)) {
     throw new UsageError({ code: 'E_SIGN_KEY', what: 'the key is not the one that the certificate is for' });
   }

@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs';
 import { dumpC } from '../../btf/dump/c/dump.ts';
 import { dumpJson } from '../../btf/dump/json.ts';
 import { dumpRaw } from '../../btf/dump/raw.ts';
@@ -7,7 +6,8 @@ import { parseElf } from '../../elf/index.ts';
 import { RawbpfError } from '../../error.ts';
 import { commonOptions, type Command } from '../command.ts';
 import { parseOptions, usage, type ParsedOptions } from '../options.ts';
-import { readBtf, readFile } from '../read-input.ts';
+import { parseFile, readBtf } from '../read-input.ts';
+import { writeFile } from '../write-output.ts';
 
 const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
 const formats = ['c', 'raw', 'json'] as const;
@@ -56,13 +56,15 @@ function minimize(given: ParsedOptions): Promise<number> {
   const out = given.text('out');
   if (objects.length === 0 || out === null) throw usage('btf min needs objects and --out FILE');
   const parts = objects.map((file) => {
-    const elf = parseElf(readFile(file));
-    const btf = btfFromElf(elf);
-    const ext = btf === null ? null : btfExtFromElf(elf, btf);
+    const { btf, ext } = parseFile(file, (bytes) => {
+      const elf = parseElf(bytes);
+      const found = btfFromElf(elf);
+      return { btf: found, ext: found === null ? null : btfExtFromElf(elf, found) };
+    });
     if (btf === null || ext === null)
       throw new RawbpfError({ code: 'E_BTF_MISSING', what: `${file} has no CO-RE relocations`, next: 'compile it with -g' });
     return { btf, ext };
   });
-  writeFileSync(out, minimizeBtf(readBtf(given.text('btf') ?? KERNEL_BTF, null), parts));
+  writeFile(out, minimizeBtf(readBtf(given.text('btf') ?? KERNEL_BTF, null), parts));
   return Promise.resolve(0);
 }

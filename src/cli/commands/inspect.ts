@@ -6,7 +6,7 @@ import { inspection, type Inspection } from '../inspection.ts';
 import { jsonText } from '../json-text.ts';
 import { parseOptions, usage } from '../options.ts';
 import { printable } from '../../bytes/printable.ts';
-import { readFile } from '../read-input.ts';
+import { parseFile } from '../read-input.ts';
 import { table } from '../table.ts';
 
 const formats = ['columns', 'json', 'jsonpretty'] as const;
@@ -29,9 +29,10 @@ export const inspectCommand: Command = {
     const [file, ...more] = given.operands;
     if (file === undefined || more.length > 0) throw usage('inspect takes one object');
     const format = given.flag('json') ? 'json' : (given.choice('output', formats) ?? 'columns');
-    const bytes = readFile(file);
-    const spec = openObject(bytes, { name: path.basename(file).replace(/\.o$/, ''), strict: given.flag('strict') });
-    const found = inspection(file, parseElf(bytes), spec, given.flag('disasm'));
+    const found = parseFile(file, (bytes) => {
+      const spec = openObject(bytes, { name: path.basename(file).replace(/\.o$/, ''), strict: given.flag('strict') });
+      return inspection(file, parseElf(bytes), spec, given.flag('disasm'));
+    });
     stdout.write(format === 'columns' ? inspectionText(found) : `${jsonText(found, format === 'json' ? 0 : 2)}\n`);
     return Promise.resolve(0);
   },

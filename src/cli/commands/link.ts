@@ -1,9 +1,9 @@
-import { writeFileSync } from 'node:fs';
 import { linkObjects } from '../../bpf/object/index.ts';
 import { commonOptions, outputOption, type Command } from '../command.ts';
 import { jsonText } from '../json-text.ts';
 import { parseOptions, usage } from '../options.ts';
 import { readFile } from '../read-input.ts';
+import { writeFile } from '../write-output.ts';
 
 const formats = ['none', 'json'] as const;
 const options = [outputOption(formats)];
@@ -27,7 +27,7 @@ export const linkCommand: Command = {
     const format = given.flag('json') ? 'json' : given.choice('output', formats);
     // Everything is read and linked before OUT is touched.
     const linked = linkObjects(inputs.map((name) => ({ name, bytes: readFile(name) })));
-    writeFileSync(out, linked);
+    writeFile(out, linked);
     if (format === 'json') stdout.write(`${jsonText({ object: out, inputs, size: linked.length })}\n`);
     return Promise.resolve(0);
   },

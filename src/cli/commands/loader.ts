@@ -1,4 +1,3 @@
-import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Kernel } from '../../bpf/index.ts';
 import { encodeLoader, parseLoader } from '../../bpf/loader-program/file.ts';
@@ -10,8 +9,9 @@ import { printable } from '../../bytes/printable.ts';
 import { commonOptions, outputOption, type Command } from '../command.ts';
 import { jsonText } from '../json-text.ts';
 import { parseOptions, usage, type ParsedOptions } from '../options.ts';
-import { readFile } from '../read-input.ts';
+import { parseFile, readFile } from '../read-input.ts';
 import { table } from '../table.ts';
+import { writeFile } from '../write-output.ts';
 
 const formats = ['columns', 'json', 'jsonpretty'] as const;
 const options = [
@@ -59,13 +59,13 @@ function make(kernel: Kernel, file: string, given: ParsedOptions): void {
   const [out, key, certificate] = [given.text('out'), given.text('key'), given.text('cert')];
   if (out === null) throw usage('loader make needs --out FILE');
   if ((key === null) !== (certificate === null)) throw usage('--key and --cert go together');
-  const spec = openObject(readFile(file), { name: path.basename(file).replace(/\.o$/, ''), pageSize: kernel.pageSize });
+  const spec = parseFile(file, (bytes) => openObject(bytes, { name: path.basename(file).replace(/\.o$/, ''), pageSize: kernel.pageSize }));
   const loader = makeLoader(kernel, spec, { signed: key !== null });
   const made =
     key === null || certificate === null
       ? { loader, signature: null, dataSignature: null }
-      : signLoader(loader, readFileSync(key), readFile(certificate));
-  writeFileSync(out, encodeLoader(made));
+      : signLoader(loader, Buffer.from(readFile(key)), readFile(certificate));
+  writeFile(out, encodeLoader(made));
 }
 
 function run(kernel: Kernel, file: string, given: ParsedOptions): string {

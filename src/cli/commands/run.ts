@@ -1,11 +1,11 @@
 import { missedRunsText } from '../../gadget/missed-runs.ts';
 import { setTimeout as pause } from 'node:timers/promises';
-import { readFileSync } from 'node:fs';
 // By their own paths: what this command does not need is not loaded, and it is most of the time until a gadget is attached.
 import { Kernel } from '../../bpf/kernel/kernel.ts';
 import { deviceName } from '../../bpf/link/device.ts';
 import { sweepUnlinked } from '../../bpf/link/unlinked/list.ts';
 import { openObject } from '../../bpf/object/open.ts';
+import type { ObjectSpec } from '../../bpf/object/spec.ts';
 import { hostContext, noContainers } from '../../enrich/context.ts';
 import type { Cluster } from '../../enrich/kubernetes/index.ts';
 import { machineParts } from '../../enrich/machine-parts.ts';
@@ -32,7 +32,7 @@ import { commandHelp } from '../help.ts';
 import { parseOptions, usage, type OptionSpec, type ParsedOptions } from '../options.ts';
 import { watchParents } from '../parent.ts';
 import { printable } from '../../bytes/printable.ts';
-import { readFile } from '../read-input.ts';
+import { parseFile, readFile } from '../read-input.ts';
 
 const options: readonly OptionSpec[] = [
   outputOption(OUTPUT_MODES),
@@ -103,8 +103,9 @@ async function runGadgetCommand(
   const { stdout, stderr } = context;
   const notice = (message: string): void => void stderr.write(`rawbpf: ${printable(message)}\n`);
   const files = findGadget(name);
-  const spec = openObject(files.object === null ? compileGadget(files.source ?? '') : readFile(files.object), { name: files.name });
-  const yaml = files.metadata === null ? null : { text: readFileSync(files.metadata, 'utf8'), file: files.metadata };
+  const opened = (bytes: Uint8Array): ObjectSpec => openObject(bytes, { name: files.name });
+  const spec = files.object === null ? opened(compileGadget(files.source ?? '')) : parseFile(files.object, opened);
+  const yaml = files.metadata === null ? null : { text: new TextDecoder().decode(readFile(files.metadata)), file: files.metadata };
   let metadata = yaml === null ? noMetadata : parseMetadata(yaml.text, yaml.file);
   // What the machine answers is asked for below: help needs no privilege.
   const kernel = new Kernel({ onNotice: (each) => notice(each.message), buffer: bufferOf(before, after) });

@@ -6,7 +6,7 @@ import { discoverGadget } from '../../gadget/index.ts';
 import { commonOptions, outputOption, type Command } from '../command.ts';
 import { jsonText } from '../json-text.ts';
 import { parseOptions, usage } from '../options.ts';
-import { readFile } from '../read-input.ts';
+import { parseFile } from '../read-input.ts';
 
 const formats = ['ts', 'json'] as const;
 const options = [outputOption(formats)];
@@ -25,7 +25,7 @@ export const typesCommand: Command = {
     const { options: given } = parseOptions(args, [...options, ...commonOptions]);
     const [file, ...more] = given.operands;
     if (file === undefined || more.length > 0) throw usage('types takes one object');
-    const spec = openObject(readFile(file), { name: path.basename(file).replace(/\.o$/, '') });
+    const spec = parseFile(file, (bytes) => openObject(bytes, { name: path.basename(file).replace(/\.o$/, '') }));
     const { btf } = spec;
     if (btf === null)
       throw new RawbpfError({ code: 'E_BTF_MISSING', what: `${file} has no BTF, so its types are not known`, next: 'compile it with -g' });

@@ -22,8 +22,13 @@ export function vmlinuxBtfPaths(release: string): readonly string[] {
 }
 
 /** Reads the running kernel's BTF; null where it has none anywhere. A broken file is passed over with a notice. */
-export function readVmlinuxBtf(sys: Sys, release: string, notice: NoticeListener): Btf | null {
-  for (const path of vmlinuxBtfPaths(release)) {
+export function readVmlinuxBtf(
+  sys: Sys,
+  release: string,
+  notice: NoticeListener,
+  paths: readonly string[] = vmlinuxBtfPaths(release),
+): Btf | null {
+  for (const path of paths) {
     let bytes: Uint8Array;
     try {
       bytes = mapFile(sys, path) ?? readFileSync(path);

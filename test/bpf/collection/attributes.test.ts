@@ -138,6 +138,44 @@ t.test('a kernel without names, attach types and BTF', async (t) => {
   t.equal(last?.attr['prog_btf_fd'], 0);
 });
 
+t.test('a kernel without expected attach types: they are left out where the section allows it, and only there', async (t) => {
+  const load = (program: string) => {
+    const { kernel, calls } = fakeKernel(({ command, attr }) =>
+      command === 'BPF_PROG_LOAD' && Number(attr['expected_attach_type']) !== 0 ? 'EINVAL' : null,
+    );
+    loadCollection(kernel, spec, { programs: [program, 'tail_target'], pinRoot: null }).close();
+    return calls.filter(({ command, attr }) => command === 'BPF_PROG_LOAD' && cString(attr['prog_name'] as Uint8Array) === program);
+  };
+  // BPF_XDP is 37; the probe for it, without a name, is not among these.
+  t.same(
+    load('on_xdp').map(({ attr }) => attr['expected_attach_type']),
+    [37, 0],
+  );
+  t.throws(() => load('on_tcx'), { code: 'E_SYSCALL', message: /on_tcx.*EINVAL/ });
+});
+
+t.test('the verifier’s log: asked for after a refusal only, with room for all of it', async (t) => {
+  const whole = `0: (95) exit\n${'; a line\n'.repeat(20_000)}R0 !read_ok\nprocessed 1 insns (limit 1000000)\n`;
+  for (const tells of [true, false]) {
+    const sizes: number[] = [];
+    const answer = (call: FakeCall): number | undefined => {
+      if (call.name !== 'bpf' || Number(call.args[0]) !== BPF_CMD.BPF_PROG_LOAD) return undefined;
+      const bytes = call.args[1] as Uint8Array;
+      const attr = BPF_ATTR.BPF_PROG_LOAD.decode(bytes);
+      const log = call.buffer(attr['log_buf'] as bigint);
+      sizes.push(log?.length ?? 0);
+      if (log === null) return -ERRNO.EACCES;
+      Buffer.from(whole).copy(log);
+      // Linux 6.4 writes back how long the log is, with its NUL.
+      if (tells) BPF_ATTR.BPF_PROG_LOAD.encode({ log_true_size: whole.length + 1 }, undefined, bytes);
+      return log.length > whole.length ? -ERRNO.EACCES : -ERRNO.ENOSPC;
+    };
+    const kernel = new FakeKernel({ sys: new Sys(new FakeBackend('x64', answer), 'x64') });
+    t.throws(() => loadCollection(kernel, spec, few), { code: 'E_VERIFIER', why: 'R0 !read_ok', log: whole });
+    t.same(sizes, tells ? [0, 65536, whole.length + 1] : [0, 65536, 131072, 262144]);
+  }
+});
+
 t.test('a kernel that refuses the object’s BTF is given an older form', async (t) => {
   let refused = 0;
   // Everything but the smallest probes of BTF 5.2: no FLOAT, tags, ENUM64, global functions.

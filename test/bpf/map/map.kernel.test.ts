@@ -2,10 +2,11 @@ import t from 'tap';
 import { Kernel } from '../../../src/bpf/kernel/kernel.ts';
 import { createMap, type MapOptions } from '../../../src/bpf/map/create.ts';
 import type { BpfMap } from '../../../src/bpf/map/map.ts';
+import { mapInfo } from '../../../src/bpf/map/info.ts';
 import { openMapById } from '../../../src/bpf/map/open.ts';
 import { Btf } from '../../../src/btf/btf.ts';
 import { BtfBuilder } from '../../../src/btf/builder.ts';
-import { FaultInjector } from '../../../src/sys/fault-injector.ts';
+import { FaultInjector, failNamed } from '../../../src/sys/fault-injector.ts';
 import { createBackend, hostArch } from '../../../src/sys/default-sys.ts';
 import { Sys } from '../../../src/sys/sys.ts';
 import { bpftool, bytesOf } from '../bpftool.ts';
@@ -63,6 +64,16 @@ t.test('info agrees with bpftool map show', async (t) => {
     const shown = bpftool('map', 'show', 'id', String(info.id)) as Record<string, unknown>;
     t.match(shown, { id: info.id, type: 'lru_hash', name: 'shape', flags: 0, bytes_key: 6, bytes_value: 20, max_entries: 100 });
     t.same([info.type, info.keySize, info.valueSize, info.maxEntries, info.flags], [9, 6, 20, 100, 0]);
+  });
+});
+
+t.test('a kernel that does not tell of maps (before 4.13) is asked through fdinfo', async (t) => {
+  const faults = new FaultInjector(createBackend(), hostArch(), [failNamed('BPF_OBJ_GET_INFO_BY_FD', 'EINVAL')]);
+  const old = new Sys(faults, hostArch());
+  withMap({ name: 'shape', type: 'BPF_MAP_TYPE_HASH', keySize: 6, valueSize: 20, maxEntries: 100, flags: 1 }, (map) => {
+    const { type, keySize, valueSize, maxEntries, flags, mapExtra, id } = map.info();
+    t.match(mapInfo(old, map.fd), { type, keySize, valueSize, maxEntries, flags, mapExtra, id });
+    t.ok(faults.injected > 0);
   });
 });
 

@@ -42,6 +42,28 @@ t.test('a ring buffer is rounded to pages of the kernel at hand', async (t) => {
   t.equal(ring?.maxEntries, 65536);
 });
 
+t.test('merged strings are a read-only map of their own, with BTF or without', async (t) => {
+  // Neither has a DATASEC for it: it has no types.
+  for (const file of ['../nobtf.bpf.o', '../../gadgets/trace_exec/program.bpf.o']) {
+    const bytes = fixtureBytes(file);
+    const section = sectionNamed(parseElf(bytes), '.rodata.str1.1');
+    const map = openObject(bytes, { name: 'program' }).maps.find(({ name }) => name === '.rodata.str1.1');
+    const BPF_F_RDONLY_PROG = 0x80;
+    t.match(map, { origin: 'rodata', type: 2, keySize: 4, maxEntries: 1, valueTypeId: 0, valueSize: section?.size }, file);
+    t.equal((map?.flags ?? 0) & BPF_F_RDONLY_PROG, BPF_F_RDONLY_PROG);
+    t.same(map?.data, section?.data, 'what the section holds');
+  }
+});
+
+t.test('old compilers left the machine zero', async (t) => {
+  const bytes = Uint8Array.from(fixtureBytes('calls.bpf.o'));
+  new DataView(bytes.buffer).setUint16(18, 0, true);
+  t.same(
+    openObject(bytes).programs.map(({ name, insns }) => [name, insns]),
+    open('calls').programs.map(({ name, insns }) => [name, insns]),
+  );
+});
+
 t.test('variables: place, size, type, linkage', async (t) => {
   const spec = open('maps');
   const variable = (name: string) => spec.variables.find((candidate) => candidate.name === name);

@@ -6,6 +6,7 @@ import type { UnsafeVisitor } from '../../bpf/events/record-block.ts';
 import type { Kernel } from '../../bpf/kernel/kernel.ts';
 import { attachProgram } from '../../bpf/link/attach.ts';
 import { attachIter } from '../../bpf/link/iter.ts';
+import { attachTracepoint } from '../../bpf/link/tracepoint.ts';
 import type { BpfMap } from '../../bpf/map/map.ts';
 import { openObject } from '../../bpf/object/open.ts';
 import { testRun } from '../../bpf/program/test-run.ts';
@@ -18,7 +19,7 @@ import type { Watcher } from './watcher.ts';
 const maxFilters = 8;
 const objectUrl = new URL('../../../../src/enrich/containers/programs/tracker.bpf.o', import.meta.url);
 
-const attached = ['forked', 'execed', 'exited', 'unshare_entered', 'unshare_left', 'setns_entered', 'setns_left', 'attached'] as const;
+const attached = ['forked', 'execed', 'exited', 'unshare_entered', 'moved', 'attached'] as const;
 
 /** Inode numbers of the host's namespaces. */
 export interface HostNamespaces {
@@ -54,6 +55,7 @@ export class Tracker implements Watcher {
         const link = attachProgram(loaded.program(name));
         if (link !== null) loaded.addLink(link);
       }
+      loaded.addLink(attachTracepoint(loaded.program('moved'), 'syscalls/sys_exit_setns'));
       const events = loaded.map('events');
       return { collection: loaded, reader: new RingbufReader(kernel.sys, events.fd, events.maxEntries) };
     });

@@ -290,9 +290,16 @@ static __noinline void write_task(struct task_struct *task, struct task_event *e
 	bpf_core_read(event->pcomm, sizeof(event->pcomm), &parent->comm);
 }
 
-/* Reports a task with its cgroups; they are written down where the namespace's state is given. */
-static __noinline int report(struct task_struct *task, __u32 kind, __u32 from_mntns, struct mntns_state *state)
+/*
+ * The functions that are not static take numbers only: the verifier looks at such a function once for each program, and at a static one
+ * anew for each call. That is half of what loading takes.
+ */
+
+/* Reports a task with its cgroups; they are written down in the state of its namespace, where that is known. */
+__noinline int report(__u64 address, __u32 kind, __u32 from_mntns, __u32 inode)
 {
+	struct task_struct *task = (void *)address;
+	struct mntns_state *state;
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
 	struct css_set *parent_set = BPF_CORE_READ(parent, cgroups);
@@ -320,6 +327,7 @@ static __noinline int report(struct task_struct *task, __u32 kind, __u32 from_mn
 	}
 	if (v2 != BPF_CORE_READ(parent_set, dfl_cgrp))
 		event->task.own_cgroup = 1;
+	state = bpf_map_lookup_elem(&known, &inode);
 	if (state) {
 		state->v2 = event->v2.id;
 		state->v1 = event->v1.id;
@@ -328,8 +336,9 @@ static __noinline int report(struct task_struct *task, __u32 kind, __u32 from_mn
 	return 0;
 }
 
-static __noinline int report_short(struct task_struct *task, __u32 kind)
+__noinline int report_short(__u64 address, __u32 kind)
 {
+	struct task_struct *task = (void *)address;
 	struct task_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event) {
@@ -343,7 +352,7 @@ static __noinline int report_short(struct task_struct *task, __u32 kind)
 	return 0;
 }
 
-static __noinline int let_through(__u64 mntns)
+__noinline int let_through(__u64 mntns)
 {
 	__u32 undecided = 1;
 	__u32 i;
@@ -371,7 +380,7 @@ static __always_inline struct mntns_state *look(struct task_struct *task, struct
 	bpf_map_update_elem(&known, &inode, &fresh, BPF_ANY);
 	let_through(inode);
 	state = bpf_map_lookup_elem(&known, &inode);
-	report(task, EVENT_NEW, from, state);
+	report((__u64)task, EVENT_NEW, from, inode);
 	return state;
 }
 
@@ -380,7 +389,7 @@ static __always_inline __u32 inode_of(struct mnt_namespace *ns)
 	return BPF_CORE_READ(ns, ns.inum);
 }
 
-static __always_inline void look_for_init(struct task_struct *task, struct mntns_state *state)
+static __always_inline void look_for_init(struct task_struct *task, struct mntns_state *state, __u32 inode)
 {
 	struct upid last = {};
 	struct pid *pid;
@@ -396,7 +405,7 @@ static __always_inline void look_for_init(struct task_struct *task, struct mntns
 	if (last.nr != 1)
 		return;
 	state->init_tgid = BPF_CORE_READ(task, tgid);
-	report(task, EVENT_INIT, 0, state);
+	report((__u64)task, EVENT_INIT, 0, inode);
 }
 
 /* clone, clone3 (into a cgroup too) and fork: before the new task's first instruction. */
@@ -412,7 +421,7 @@ int forked(struct bpf_raw_tracepoint_args *ctx)
 	if (inode == 0 || inode == host_mntns)
 		return 0;
 	state = look(child, ns, inode, inode_of(mnt_ns_of(parent)));
-	look_for_init(child, state);
+	look_for_init(child, state, inode);
 	return 0;
 }
 
@@ -432,7 +441,7 @@ int execed(struct bpf_raw_tracepoint_args *ctx)
 	state->execed = 1;
 	if (!state->init_tgid)
 		state->init_tgid = BPF_CORE_READ(task, tgid);
-	report(task, EVENT_EXEC, 0, state);
+	report((__u64)task, EVENT_EXEC, 0, inode);
 	return 0;
 }
 
@@ -460,7 +469,7 @@ int exited(struct bpf_raw_tracepoint_args *ctx)
 	nsproxy = BPF_CORE_READ(task, nsproxy);
 	bpf_core_read(&sharers, sizeof(sharers), &nsproxy->count);
 	if (sharers == 1 && refs_of(ns) == 1) {
-		report_short(task, EVENT_GONE);
+		report_short((__u64)task, EVENT_GONE);
 		return 0;
 	}
 	state = bpf_map_lookup_elem(&known, &inode);
@@ -469,61 +478,44 @@ int exited(struct bpf_raw_tracepoint_args *ctx)
 	signal = BPF_CORE_READ(task, signal);
 	bpf_core_read(&live, sizeof(live), &signal->live);
 	if (live == 0)
-		report_short(task, EVENT_DIED);
-	return 0;
-}
-
-static __always_inline int remember(void)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	__u32 tid = bpf_get_current_pid_tgid();
-	__u32 inode = inode_of(mnt_ns_of(task));
-
-	bpf_map_update_elem(&leaving, &tid, &inode, BPF_ANY);
-	return 0;
-}
-
-static __always_inline int moved(void)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	__u32 tid = bpf_get_current_pid_tgid();
-	struct mnt_namespace *ns = mnt_ns_of(task);
-	__u32 *before = bpf_map_lookup_elem(&leaving, &tid);
-	__u32 inode = inode_of(ns);
-	__u32 from;
-
-	if (!before)
-		return 0;
-	from = *before;
-	bpf_map_delete_elem(&leaving, &tid);
-	if (inode == 0 || inode == from || inode == host_mntns)
-		return 0;
-	look_for_init(task, look(task, ns, inode, from));
+		report_short((__u64)task, EVENT_DIED);
 	return 0;
 }
 
 SEC("tp/syscalls/sys_enter_unshare")
 int unshare_entered(struct trace_event_raw_sys_enter *ctx)
 {
-	return ctx->args[0] & CLONE_NEWNS ? remember() : 0;
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 inode = inode_of(mnt_ns_of(task));
+
+	if (ctx->args[0] & CLONE_NEWNS)
+		bpf_map_update_elem(&leaving, &tid, &inode, BPF_ANY);
+	return 0;
 }
 
+/*
+ * Also attached to sys_exit_setns: whoever is led into a namespace that nobody knows has not made it, so where it came from
+ * does not matter. Each tracepoint that is attached costs two waits for all CPUs when it is detached.
+ */
 SEC("tp/syscalls/sys_exit_unshare")
-int unshare_left(void *ctx)
+int moved(void *ctx)
 {
-	return moved();
-}
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct mnt_namespace *ns = mnt_ns_of(task);
+	__u32 *before = bpf_map_lookup_elem(&leaving, &tid);
+	__u32 inode = inode_of(ns);
+	__u32 from = inode;
 
-SEC("tp/syscalls/sys_enter_setns")
-int setns_entered(void *ctx)
-{
-	return remember();
-}
-
-SEC("tp/syscalls/sys_exit_setns")
-int setns_left(void *ctx)
-{
-	return moved();
+	if (before) {
+		from = *before;
+		bpf_map_delete_elem(&leaving, &tid);
+	}
+	if (inode == 0 || inode == host_mntns)
+		return 0;
+	look_for_init(task, look(task, ns, inode, from), inode);
+	return 0;
 }
 
 SEC("raw_tp/cgroup_attach_task")
@@ -539,7 +531,7 @@ int attached(struct bpf_raw_tracepoint_args *ctx)
 	state = look(task, ns, inode, inode);
 	if (!state || (state->init_tgid && state->init_tgid != BPF_CORE_READ(task, tgid)))
 		return 0;
-	report(task, EVENT_ATTACH, 0, state);
+	report((__u64)task, EVENT_ATTACH, 0, inode);
 	return 0;
 }
 
@@ -554,34 +546,41 @@ int scan(struct bpf_iter__task *ctx)
 
 	if (!task || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
 		return 0;
+	/* The same task, as a number. */
+	task = BPF_CORE_READ(task, group_leader);
 	ns = mnt_ns_of(task);
 	inode = inode_of(ns);
 	if (inode == 0 || inode == host_mntns)
 		return 0;
 	state = look(task, ns, inode, 0);
-	look_for_init(task, state);
+	look_for_init(task, state, inode);
 	if (state)
 		state->execed = 1;
 	return 0;
 }
 
-/* Finds the host's namespaces, wherever the caller runs: its ancestors lead there. Never attached: user space runs it. */
+/* Finds the host's namespaces, wherever the caller runs: the outermost pid namespace has its first process. Never attached: user space runs it. */
 SEC("raw_tp/find_host")
 int find_host(void *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct pid_namespace *pidns = BPF_CORE_READ(task, nsproxy, pid_ns_for_children);
 	int i;
 
-	for (i = 0; i < 256; i++) {
-		if (BPF_CORE_READ(task, tgid) == 1) {
-			host_mntns = inode_of(mnt_ns_of(task));
-			host_netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
-			host_pidns = BPF_CORE_READ(task, nsproxy, pid_ns_for_children, ns.inum);
-			return 1;
-		}
-		task = BPF_CORE_READ(task, real_parent);
+	for (i = 0; i < MAX_USERNS; i++) {
+		struct pid_namespace *above = BPF_CORE_READ(pidns, parent);
+
+		if (!above)
+			break;
+		pidns = above;
 	}
-	return 0;
+	task = BPF_CORE_READ(pidns, child_reaper);
+	if (!task)
+		return 0;
+	host_mntns = inode_of(mnt_ns_of(task));
+	host_netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+	host_pidns = BPF_CORE_READ(pidns, ns.inum);
+	return 1;
 }
 
 /*

@@ -38,6 +38,29 @@ function firstStrings(buffer, depth) {
   return found;
 }
 
+const ownLabels = ({ name, namespace, uid }) => ({
+  'io.kubernetes.pod.name': name,
+  'io.kubernetes.pod.namespace': namespace,
+  'io.kubernetes.pod.uid': uid,
+});
+
+/** Network and IPC of the pod, process ids of each container (1) unless they are shared; 2 is the node's. */
+const namespacesOf = ({ hostNetwork = false, sharePid = false }) =>
+  Buffer.concat([number(1, hostNetwork ? 2 : 0), number(2, sharePid ? 0 : 1), number(3, 0)]);
+
+/** runtime.v1.PodSandboxConfig. */
+function podConfig(pod) {
+  const { name, namespace, uid, labels = {}, hostNetwork = false, logs, qos = 'besteffort' } = pod;
+  return Buffer.concat([
+    message(1, text(1, name), text(2, uid), text(3, namespace)),
+    ...(hostNetwork ? [] : [text(2, name)]),
+    text(3, path.join(logs, uid)),
+    map(6, { ...labels, ...ownLabels(pod) }),
+    map(7, { 'kubernetes.io/config.source': 'api' }),
+    message(8, text(1, `/kubepods/${qos}/pod${uid}`), message(2, bytes(1, namespacesOf(pod)))),
+  ]);
+}
+
 /** A connection to a CRI socket. */
 export class Cri {
   #session;
@@ -73,46 +96,42 @@ export class Cri {
   }
 
   /** Starts a pod and its containers, `{name: [command, ...]}`. */
-  async startPod({
-    name,
-    namespace = 'shop',
-    uid = randomUUID(),
-    labels = {},
-    containers = {},
-    hostNetwork = false,
-    image,
-    logs,
-    qos = 'besteffort',
-    sharePid = false,
-  }) {
-    const own = { 'io.kubernetes.pod.name': name, 'io.kubernetes.pod.namespace': namespace, 'io.kubernetes.pod.uid': uid };
-    // Network and IPC of the pod, process ids of each container (1) unless they are shared; 2 is the node's.
-    const namespaces = Buffer.concat([number(1, hostNetwork ? 2 : 0), number(2, sharePid ? 0 : 1), number(3, 0)]);
-    const config = Buffer.concat([
-      message(1, text(1, name), text(2, uid), text(3, namespace)),
-      ...(hostNetwork ? [] : [text(2, name)]),
-      text(3, path.join(logs, uid)),
-      map(6, { ...labels, ...own }),
-      map(7, { 'kubernetes.io/config.source': 'api' }),
-      message(8, text(1, `/kubepods/${qos}/pod${uid}`), message(2, bytes(1, namespaces))),
-    ]);
-    const [sandbox] = firstStrings(await this.call('RunPodSandbox', bytes(1, config)), 0);
+  async startPod({ name, namespace = 'shop', uid = randomUUID(), containers = {}, ...rest }) {
+    const pod = { name, namespace, uid, ...rest };
+    const [sandbox] = firstStrings(await this.call('RunPodSandbox', bytes(1, podConfig(pod))), 0);
     const ids = {};
     for (const [container, command] of Object.entries(containers)) {
-      const spec = Buffer.concat([
-        message(1, text(1, container)),
-        message(2, text(1, image)),
-        ...command.map((word) => text(3, word)),
-        map(9, { ...own, 'io.kubernetes.container.name': container }),
-        map(10, { 'io.kubernetes.container.restartCount': '0' }),
-        text(11, `${container}.log`),
-        message(15, message(2, bytes(3, namespaces))),
-      ]);
-      const [id] = firstStrings(await this.call('CreateContainer', Buffer.concat([text(1, sandbox), bytes(2, spec), bytes(3, config)])), 0);
-      await this.call('StartContainer', text(1, id));
-      ids[container] = id;
+      ids[container] = await this.startContainer({ ...pod, sandbox }, container, command);
     }
     return { sandbox, name, namespace, uid, containers: ids };
+  }
+
+  /** Starts one more container in a pod; its id. */
+  async startContainer(pod, name, command) {
+    const spec = Buffer.concat([
+      message(1, text(1, name)),
+      message(2, text(1, pod.image)),
+      ...command.map((word) => text(3, word)),
+      map(9, { ...ownLabels(pod), 'io.kubernetes.container.name': name }),
+      map(10, { 'io.kubernetes.container.restartCount': '0' }),
+      text(11, `${name}.log`),
+      message(15, message(2, bytes(3, namespacesOf(pod)))),
+    ]);
+    const [id] = firstStrings(
+      await this.call('CreateContainer', Buffer.concat([text(1, pod.sandbox), bytes(2, spec), bytes(3, podConfig(pod))])),
+      0,
+    );
+    await this.call('StartContainer', text(1, id));
+    return id;
+  }
+
+  /** Runs a container in a pod to its end, and removes it unless the pod says `keep`: kubelets keep them for a minute. */
+  async runOnce(pod, name, command) {
+    const id = await this.startContainer(pod, name, command);
+    // runtime.v1.ContainerState: 2 has ended.
+    const ended = message(1, text(1, id), message(2, number(1, 2)));
+    while (firstStrings(await this.call('ListContainers', ended), 1).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    if (pod.keep !== true) await this.call('RemoveContainer', text(1, id));
   }
 
   async stopPod(sandbox) {

@@ -22,6 +22,7 @@ const HELP = `Real container runtimes for tests, below one folder.
   node scripts/containers/rig.mjs pod NAME [CONTAINER=COMMAND...]   a pod through CRI; prints JSON: ids
        --namespace N  --uid UID  --label K=V  --host-network  --share-pid  --runtime cri-o (else containerd's)
   node scripts/containers/rig.mjs unpod SANDBOX           removes a pod [--runtime cri-o]
+  node scripts/containers/rig.mjs once POD NAME WORD...   runs a container to its end in a pod, which is what \`pod\` printed
   node scripts/containers/rig.mjs with RUNTIME... -- COMMAND   starts, runs COMMAND with the JSON in RAWBPF_RIG, stops
   node scripts/containers/rig.mjs status                  daemons, processes and mounts of the rig
   node scripts/containers/rig.mjs stop                    removes every container, ends the daemons, tidies up
@@ -170,12 +171,12 @@ async function patiently(action) {
 
 async function pod(rig, name, commands, given) {
   const containers = Object.fromEntries(
-    commands.map((text) => [text.slice(0, text.indexOf('=')), words(text.slice(text.indexOf('=') + 1))]),
+    commands.map((text) => [text.slice(0, text.indexOf('=')), split(text.slice(text.indexOf('=') + 1))]),
   );
   const labels = Object.fromEntries((given.label ?? []).map((text) => text.split('=', 2)));
   const cri = new Cri(rig.sockets[given.runtime]);
   try {
-    return await cri.startPod({
+    const made = await cri.startPod({
       name,
       ...(given.namespace === undefined ? {} : { namespace: given.namespace }),
       ...(given.uid === undefined ? {} : { uid: given.uid }),
@@ -186,13 +187,14 @@ async function pod(rig, name, commands, given) {
       image: IMAGE,
       logs: path.join(rig.dir, 'logs'),
     });
+    return { runtime: given.runtime, ...made };
   } finally {
     cri.close();
   }
 }
 
 /** `["sh","-c","..."]` as JSON, or words between spaces. */
-const words = (text) => (text.startsWith('[') ? JSON.parse(text) : text.split(' '));
+const split = (text) => (text.startsWith('[') ? JSON.parse(text) : text.split(' '));
 
 const print = (value) => void process.stdout.write(`${JSON.stringify(value)}\n`);
 
@@ -201,7 +203,7 @@ async function main(args) {
   const command = end < 0 ? [] : args.slice(end + 1);
   const own = end < 0 ? args : args.slice(0, end);
   // What follows `exec RUNTIME` is the client's.
-  const exec = own.indexOf('exec');
+  const exec = own.findIndex((word) => word === 'exec' || word === 'once');
   const passed = exec < 0 ? [] : [...own.splice(exec + 2), ...command];
   const { values, positionals } = parseArgs({
     args: own,
@@ -258,6 +260,13 @@ async function main(args) {
     case 'pod':
       print(await pod(rig, rest[0], rest.slice(1), values));
       break;
+    case 'once': {
+      const given = JSON.parse(rest[0]);
+      const cri = new Cri(rig.sockets[given.runtime]);
+      const [name, ...words] = passed;
+      await cri.runOnce({ ...given, image: IMAGE, logs: path.join(rig.dir, 'logs') }, name, words).finally(() => cri.close());
+      break;
+    }
     case 'unpod': {
       const cri = new Cri(rig.sockets[values.runtime]);
       await cri.stopPod(rest[0]).finally(() => cri.close());

@@ -9,7 +9,7 @@ import { mergeNames } from '../runtimes/join.ts';
 import { BootClock } from './boot-clock.ts';
 import { Changes } from './changes.ts';
 import type { Container, ContainerChange, ContainerNetns, ContainerSet } from './container.ts';
-import { identityOfCgroups, identityOfProcess, type Identity } from './identity.ts';
+import { identityOfCgroups, identityOfProcess, runtimeOfShim, type Identity } from './identity.ts';
 import type { NameSource } from './names.ts';
 import { Naming } from './naming.ts';
 import { groupByNetns, NetnsIndex } from './netns-index.ts';
@@ -315,6 +315,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       const better = identity ?? (own.unsettled ? identityOfProcess(event, this.#tracker.host) : null);
       if (better !== null && better.id !== '' && !own.hasId) this.#rename(own, better);
       own.update(event);
+      if (own.runtime === '') own.setRuntime(runtimeOfShim(event, this.#processes));
       if (event.kind !== TASK_EVENT.ATTACH && (own.pid === 0 || event.kind === TASK_EVENT.INIT)) own.setProcess(event);
       if (event.kind === TASK_EVENT.EXEC) this.#settle(own);
       this.#byNetns.place(own);
@@ -388,6 +389,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       return this.#within(space, known, event);
     }
     const record = new ContainerRecord(this.#world, identity, event);
+    if (record.runtime === '') record.setRuntime(runtimeOfShim(event, this.#processes));
     space.container = record;
     record.spaces.push(space);
     if (event.kind === TASK_EVENT.INIT || event.kind === TASK_EVENT.EXEC || event.fromMntns === 0) record.setProcess(event);

@@ -1,4 +1,5 @@
 import { containerOfCgroup } from '../runtimes/cgroup-path.ts';
+import type { ProcessReader } from './process.ts';
 import type { HostNamespaces } from './tracker.ts';
 import type { CgroupPlace, TaskEvent } from './task-event.ts';
 
@@ -68,4 +69,14 @@ export function identityOfProcess(event: TaskEvent, host: HostNamespaces): Ident
   const leaf = place?.levels.at(-1)?.name ?? '';
   const trusted = place !== undefined && place.levels.slice(0, -1).every(({ owner }) => owner === 0);
   return { id: trusted ? leaf : '', runtime: runtimeOfProcess(event), cgroupPath: trusted ? place.path : '', innerId: '' };
+}
+
+/**
+ * Whose a container is that has nothing but an id for a cgroup (pods with the cgroupfs driver, docker's --cgroup-parent): its first
+ * process is a shim's child from the moment that runc is gone, and docker's shims say so. Empty for unknown.
+ */
+export function runtimeOfShim(event: TaskEvent, processes: ProcessReader): string {
+  if (!event.parentComm.startsWith('containerd-shim')) return '';
+  const words = processes.argumentsOf(event.parentPid);
+  return words[words.indexOf('-namespace') + 1] === 'moby' ? 'docker' : 'containerd';
 }

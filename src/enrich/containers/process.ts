@@ -45,6 +45,11 @@ export class ProcessReader {
     return fields === null || fields[0] === 'Z' || fields[0] === 'X' ? null : BigInt(fields[19] ?? 0);
   }
 
+  /** A process's arguments; none where it is gone. */
+  argumentsOf(pid: number): readonly string[] {
+    return (this.#read(`${pid}/cmdline`) ?? '').split('\0');
+  }
+
   /** Whether these are the host's processes with the host's ids: only there the second one is the kernel's first thread. */
   get seesHostPids(): boolean {
     return this.#stat(2)?.[1] === '0' && this.#read('2/comm') === 'kthreadd\n';

@@ -108,6 +108,13 @@ export class ContainerRecord {
     this.changed();
   }
 
+  /** What set it up, where its cgroup did not tell. */
+  setRuntime(runtime: string): void {
+    if (runtime === '') return;
+    this.runtime = runtime;
+    this.changed();
+  }
+
   setIdentity({ id, runtime, cgroupPath }: Identity): void {
     if (id !== '') this.id = id;
     if (runtime !== '') this.runtime = runtime;

@@ -1,7 +1,7 @@
 import type { NameEvent, NameQuery, RuntimeNames } from '../containers/names.ts';
 import { RuntimeApiError } from './error.ts';
 import { GRPC_STATUS, GrpcClient } from './grpc.ts';
-import { member, parseJson, texts, type Json } from '../json.ts';
+import { at, member, parseJson, texts, type Json } from '../json.ts';
 import { hostNetworkOf, podOfLabels } from './pod-labels.ts';
 import { ProtoMessage, ProtoWriter } from './protobuf.ts';
 import { emptyNames, mapSome, SmallCache, SocketSource, type SourceOptions } from './source.ts';
@@ -140,7 +140,7 @@ export class ContainerdSource extends SocketSource {
     const sandbox = labels.get('io.cri-containerd.kind') === 'sandbox' || annotations.get('io.kubernetes.cri.container-type') === 'sandbox';
     const sandboxId = annotations.get('io.kubernetes.cri.sandbox-id') ?? '';
     // A container of a pod joins its sandbox's network, whichever that is.
-    const pod = sandbox || sandboxId === '' ? { labels, hostnetwork: hostNetworkOf(spec) } : await this.#sandbox(namespace, sandboxId);
+    const pod = sandbox || sandboxId === '' ? sandboxOf(container, spec) : await this.#sandbox(namespace, sandboxId);
     const k8s = podOfLabels(labels, pod?.labels ?? new Map(), pod?.hostnetwork ?? null);
     return {
       ...emptyNames,
@@ -166,7 +166,7 @@ export class ContainerdSource extends SocketSource {
   async #sandbox(namespace: string, id: string): Promise<Sandbox | null> {
     return await this.#sandboxes.get(`${namespace}/${id}`, async () => {
       const container = await this.#container(namespace, id);
-      return container === null ? null : { labels: container.map(2), hostnetwork: hostNetworkOf(specOf(container)) };
+      return container === null ? null : sandboxOf(container, specOf(container));
     });
   }
 
@@ -217,4 +217,12 @@ export class ContainerdSource extends SocketSource {
 /** The OCI spec: an Any in field 5 whose value is JSON. */
 function specOf(container: ProtoMessage): Json {
   return parseJson(container.message(5).text(2));
+}
+
+/** The labels that containerd keeps of a sandbox are the image's, too: what the pod was made with is in a note of its CRI plugin (field 10, by name). */
+function sandboxOf(container: ProtoMessage, spec: Json): Sandbox {
+  const note = container.messages(10).find((each) => each.text(1) === 'io.cri-containerd.sandbox.metadata');
+  const asked =
+    note === undefined ? new Map<string, string>() : texts(at(parseJson(note.message(2).text(2)), 'Metadata', 'Config', 'labels'));
+  return { labels: asked.size > 0 ? asked : container.map(2), hostnetwork: hostNetworkOf(spec) };
 }

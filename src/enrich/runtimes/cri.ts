@@ -14,6 +14,8 @@ const RUNNING = 1;
 /** runtime.v1.ContainerEventType. */
 const CONTAINER_DELETED = 3;
 
+const maxTold = 10_000;
+
 interface Sandbox {
   readonly labels: ReadonlyMap<string, string>;
   readonly hostnetwork: boolean;
@@ -27,6 +29,8 @@ export class CriSource extends SocketSource {
   readonly #grpc: GrpcClient;
   readonly #events: GrpcClient;
   readonly #sandboxes = new SmallCache<Sandbox>(1000);
+  /** Containers that an event has told of. */
+  readonly #told = new Set<string>();
 
   /** `runtimeName` is how events call it: `cri-o`, `containerd`, `docker`. */
   constructor(socket: string, runtimeName: string, options: SourceOptions = {}) {
@@ -69,7 +73,7 @@ export class CriSource extends SocketSource {
         if (event.number(2) === CONTAINER_DELETED) {
           this.#sandboxes.delete(id);
           listener({ type: 'removed', id });
-        } else void this.tell(id, listener);
+        } else if (!this.#tellEvent(event, id, listener)) void this.tell(id, listener);
       } catch (error) {
         this.notice('event', `an event makes no sense: ${error instanceof Error ? error.message : String(error)}`);
       }
@@ -84,6 +88,28 @@ export class CriSource extends SocketSource {
     }
   }
 
+  /**
+   * ContainerEventResponse: the sandbox's status 4, those of all its containers 5. A container may be gone when its event is read, and an
+   * event may be missing: this is what is left of it then. False where the event does not say.
+   */
+  #tellEvent(event: ProtoMessage, id: string, listener: (event: NameEvent) => void): boolean {
+    const sandbox = sandboxOf(event.message(4), 0);
+    let told = false;
+    for (const status of event.messages(5)) {
+      const each = status.text(1);
+      if (each !== id && this.#told.has(each)) continue;
+      const names = this.#namesOf(status, undefined, sandbox);
+      if (each === '' || names.containerName === '') continue;
+      told ||= each === id;
+      this.#told.add(each);
+      listener({ type: 'names', id: each, names });
+    }
+    if (this.#told.size > maxTold) this.#told.clear();
+    // Its process is in no event.
+    if (told) void this.tell(id, listener);
+    return told;
+  }
+
   /** ContainerStatusResponse: status 1, info 2, whose "info" is JSON in text. */
   async #container(id: string): Promise<RuntimeNames | null> {
     const answer = await this.#ask('ContainerStatus', new ProtoWriter().text(1, id).number(2, 1));
@@ -91,13 +117,17 @@ export class CriSource extends SocketSource {
     const status = answer.message(1);
     if (status.text(1) !== id) return null;
     const info = parseJson(answer.map(2).get('info') ?? '');
-    const labels = status.map(12);
     const sandboxId = text(member(info, 'sandboxID'));
-    const sandbox = sandboxId === '' ? null : await this.#sandbox(sandboxId);
+    return this.#namesOf(status, info, sandboxId === '' ? null : await this.#sandbox(sandboxId));
+  }
+
+  /** runtime.v1.ContainerStatus, and what a runtime adds to it. */
+  #namesOf(status: ProtoMessage, info: Json, sandbox: Sandbox | null): RuntimeNames {
+    const labels = status.map(12);
     const k8s = podOfLabels(labels, sandbox?.labels ?? new Map(), sandbox?.hostnetwork ?? null);
     return {
       ...emptyNames,
-      containerId: id,
+      containerId: status.text(1),
       runtimeName: this.#runtimeName,
       containerName: k8s?.containerName || status.message(2).text(1),
       containerPid: integer(member(info, 'pid')),
@@ -125,14 +155,12 @@ export class CriSource extends SocketSource {
     };
   }
 
-  /** PodSandboxStatusResponse: status 1 with linux 6 (namespaces 1, options 2, network 1) and labels 7; info 2. */
+  /** PodSandboxStatusResponse: status 1, info 2. */
   async #sandbox(id: string): Promise<Sandbox | null> {
     return await this.#sandboxes.get(id, async () => {
       const answer = await this.#ask('PodSandboxStatus', new ProtoWriter().text(1, id).number(2, 1));
       if (answer === null) return null;
-      const status = answer.message(1);
-      const pid = integer(member(parseJson(answer.map(2).get('info') ?? ''), 'pid'));
-      return { labels: status.map(7), hostnetwork: status.message(6).message(1).message(2).number(1) === NODE, pid };
+      return sandboxOf(answer.message(1), integer(member(parseJson(answer.map(2).get('info') ?? ''), 'pid')));
     });
   }
 
@@ -144,6 +172,11 @@ export class CriSource extends SocketSource {
       throw error;
     }
   }
+}
+
+/** runtime.v1.PodSandboxStatus: linux 6 (namespaces 1, options 2, network 1) and labels 7. */
+function sandboxOf(status: ProtoMessage, pid: number): Sandbox {
+  return { labels: status.map(7), hostnetwork: status.message(6).message(1).message(2).number(1) === NODE, pid };
 }
 
 /**

@@ -103,6 +103,7 @@ export class FakeRuntime implements NameSource {
   readonly delayMs: number;
   asked: number = 0;
   #listener: (event: NameEvent) => void = () => {};
+  readonly #timers = new Set<NodeJS.Timeout>();
 
   constructor(delayMs = 0) {
     this.delayMs = delayMs;
@@ -114,7 +115,13 @@ export class FakeRuntime implements NameSource {
 
   async lookup({ id }: { readonly id: string }): Promise<RuntimeNames | null> {
     this.asked++;
-    await new Promise((resolve) => setTimeout(resolve, this.delayMs));
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#timers.delete(timer);
+        resolve();
+      }, this.delayMs);
+      this.#timers.add(timer);
+    });
     return this.known.get(id) ?? null;
   }
 
@@ -132,6 +139,8 @@ export class FakeRuntime implements NameSource {
 
   close(): void {
     this.present = false;
+    // Whoever asked waits no longer, and neither does this process.
+    for (const timer of this.#timers) clearTimeout(timer);
   }
 }
 

@@ -2,7 +2,10 @@
 import t from 'tap';
 import { FakeRuntime, idOf, runContainer, runContainerSync, startContainer, tag, TestCgroups, traceExec, until } from './fixture.ts';
 
-t.setTimeout(280_000);
+t.setTimeout(110_000);
+// Those that mostly wait do it together.
+t.jobs = 2;
+const together = { buffered: true };
 const cgroups = new TestCgroups();
 t.teardown(() => cgroups.close());
 
@@ -29,7 +32,7 @@ void t.test('what is asked for while reports are being read is not taken for all
   t.end();
 });
 
-void t.test('events that wait when it is stopped come out, each once, with their ids', async (t) => {
+void t.test('events that wait when it is stopped come out, each once, with their ids', together, async (t) => {
   const slow = new FakeRuntime(60_000);
   const traced = await traceExec({ names: slow });
   const words = ['slow-a', 'slow-b', 'slow-c'].map((word) => `${tag}-${word}`);
@@ -43,7 +46,7 @@ void t.test('events that wait when it is stopped come out, each once, with their
   t.end();
 });
 
-void t.test('a runtime that was absent names what goes on running once it is there', async (t) => {
+void t.test('a runtime that was absent names what goes on running once it is there', together, async (t) => {
   const runtime = new FakeRuntime();
   runtime.present = false;
   const traced = await traceExec({ names: runtime });

@@ -17,10 +17,14 @@ const rigScript = path.join(root, 'scripts', 'containers', 'rig.mjs');
 const program = path.join(root, 'build', 'src', 'cli', 'rawbpf.js');
 const count = Number(process.env['RAWBPF_CONTAINERS'] ?? 200);
 const bare: readonly string[] = ['runc', 'crun', 'lxc', 'systemd-nspawn'];
-const runtimes = (process.env['RAWBPF_RUNTIMES'] ?? ['docker', 'containerd', 'podman', ...bare].join(',')).split(',') as Runtime[];
+/** Pods' containers; CRI-O only where it is (scripts/containers/README.md). */
+const pods: readonly string[] = ['cri', 'cri-o'];
+const crio = process.env['RAWBPF_CRIO'] === undefined ? [] : ['cri-o'];
+const usual = ['docker', 'containerd', 'podman', 'cri', ...crio, ...bare];
+const runtimes = (process.env['RAWBPF_RUNTIMES'] ?? usual.join(',')).split(',') as Runtime[];
 const atOnce = 4;
 
-type Runtime = 'docker' | 'containerd' | 'podman' | 'runc' | 'crun' | 'lxc' | 'systemd-nspawn';
+type Runtime = 'docker' | 'containerd' | 'podman' | 'cri' | 'cri-o' | 'runc' | 'crun' | 'lxc' | 'systemd-nspawn';
 
 interface Rig {
   readonly runtimes: Readonly<Record<Runtime, { readonly socket?: string; readonly cli: readonly string[]; readonly image: string }>>;
@@ -35,6 +39,7 @@ interface Exec {
     readonly containerPid: number;
     readonly runtimeName: string;
   };
+  readonly k8s: { readonly podName: string; readonly namespace: string; readonly podLabels: string };
 }
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-rig-'));
@@ -92,8 +97,30 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/** The pod that a runtime's containers are started in, as the rig tells it. */
+const podOf = new Map<Runtime, string>();
+
+/** A new pod for each case; not in the time that is measured. */
+function makePod(runtime: Runtime): void {
+  if (!pods.includes(runtime)) return;
+  const before = podOf.get(runtime);
+  if (before !== undefined) {
+    const { sandbox } = JSON.parse(before) as { sandbox: string };
+    spawnSync(process.execPath, [rigScript, 'unpod', sandbox, '--runtime', runtime], { env: rigEnv, stdio: 'inherit' });
+  }
+  const made = spawnSync(process.execPath, [rigScript, 'pod', 'soak', '--runtime', runtime, '--label', 'app=soak'], {
+    encoding: 'utf8',
+    env: rigEnv,
+  });
+  if (made.status !== 0) throw new Error(made.stderr);
+  // Of one that is removed at once containerd's CRI has nothing to say to who was stopped; CRI-O tells it in its events.
+  podOf.set(runtime, JSON.stringify({ ...(JSON.parse(made.stdout) as object), labels: { app: 'soak' }, keep: runtime === 'cri' }));
+}
+
 function commandOf(runtime: Runtime, name: string): readonly string[] {
   const { cli, image } = rig.runtimes[runtime];
+  const pod = podOf.get(runtime);
+  if (pod !== undefined) return [process.execPath, rigScript, 'once', pod, name, '/bin/true', name];
   if (bare.includes(runtime)) return [...cli, name, '/bin/true', name];
   if (runtime === 'containerd') return [...cli, 'run', '--rm', image, name, '/bin/true', name];
   return [...cli, 'run', '--rm', '--name', name, '--network', 'none', image, '/bin/true', name];
@@ -101,7 +128,7 @@ function commandOf(runtime: Runtime, name: string): readonly string[] {
 
 /** Without a socket: the name that a person gave it, docker's and podman's own ids, or nothing but a number. */
 function idFits(runtime: Runtime, id: string, name: string): boolean {
-  if (runtime === 'docker' || runtime === 'podman') return /^[0-9a-f]{64}$/.test(id);
+  if (runtime === 'docker' || runtime === 'podman' || pods.includes(runtime)) return /^[0-9a-f]{64}$/.test(id);
   return runtime === 'systemd-nspawn' ? /^mntns-\d+$/.test(id) : id === name;
 }
 
@@ -119,8 +146,10 @@ async function startAll(runtime: Runtime, names: readonly string[]): Promise<rea
     for (const name of queue) {
       const [command = '', ...args] = commandOf(runtime, name);
       const before = performance.now();
-      const child = spawn(command, args, { env: { ...process.env, ...rig.env }, stdio: ['ignore', 'ignore', 'inherit'] });
-      await new Promise((resolve) => child.on('exit', resolve));
+      const env = podOf.has(runtime) ? rigEnv : { ...process.env, ...rig.env };
+      const child = spawn(command, args, { env, stdio: ['ignore', 'ignore', 'inherit'] });
+      const status = await new Promise((resolve) => child.on('exit', resolve));
+      if (status !== 0) throw new Error(`${name} was not started: ${command} gave ${String(status)}`);
       const endedAt = performance.now();
       starts.push({ tookMs: endedAt - before, endedAt });
     }
@@ -136,9 +165,10 @@ function quantile(values: readonly number[], part: number): number {
 }
 
 function socketFlags(present: boolean): readonly string[] {
+  const socketOf = (kind: Runtime): string => (present ? (rig.runtimes[kind]?.socket ?? '/nonexistent') : '/nonexistent');
   return (['docker', 'containerd', 'podman'] as const)
-    .flatMap((kind) => [`--${kind}-socketpath`, present ? (rig.runtimes[kind]?.socket ?? '/nonexistent') : '/nonexistent'])
-    .concat('--crio-socketpath', '/nonexistent');
+    .flatMap((kind) => [`--${kind}-socketpath`, kind === 'containerd' && 'cri' in rig.runtimes ? socketOf('cri') : socketOf(kind)])
+    .concat('--crio-socketpath', socketOf('cri-o'));
 }
 
 interface Case {
@@ -166,6 +196,7 @@ for (const runtime of runtimes) {
       const tag = `${runtime}-${process.pid}-${cases.findIndex((each) => each.what === what)}`;
       const names = Array.from({ length: count }, (_, i) => `${tag}-${i}`);
       const wanted = half ? names.filter((_, i) => i % 2 === 0) : names;
+      makePod(runtime);
       const flags = half ? ['-c', wanted.join(',')] : [];
       const traced = await new Traced([...socketFlags(sockets), ...flags]).ready();
       const margins = new Margins(runtime);
@@ -204,9 +235,13 @@ for (const runtime of runtimes) {
         `${names.containerId} ${names.containerId.startsWith('mntns-') ? names.containerPid : ''}`;
       t.equal(new Set(mine.map(idOf)).size, wanted.length, 'as many ids as containers');
       t.ok(
-        mine.every((exec) => exec.runtime.runtimeName === runtime),
+        mine.every((exec) => exec.runtime.runtimeName === (runtime === 'cri' ? 'containerd' : runtime)),
         'all of this runtime',
       );
+      if (sockets && podOf.has(runtime)) {
+        const podsSeen = new Set(mine.map(({ k8s }) => `${k8s.namespace}/${k8s.podName} ${k8s.podLabels}`));
+        t.same([...podsSeen], ['shop/soak app=soak'], 'each with its pod');
+      }
       if (half) t.same(execs.length, mine.length, 'no event of anybody else');
       t.match(stderr, /, 0 lost, /);
       t.notMatch(stderr, /unseen|not being read/);
@@ -214,7 +249,7 @@ for (const runtime of runtimes) {
   }
 }
 
-for (const runtime of runtimes.filter((each) => !bare.includes(each))) {
+for (const runtime of runtimes.filter((each) => ![...bare, ...pods].includes(each))) {
   void t.test(`${runtime}: no start is delayed, neither while rawbpf runs nor while it is stopped`, async (t) => {
     const tag = `${runtime}-${process.pid}-delay`;
     const took = { without: [] as number[], running: [] as number[], stopped: [] as number[] };
@@ -262,6 +297,8 @@ function byText(a: string, b: string): number {
 const parents: Readonly<Record<Runtime, RegExp>> = {
   docker: /^\/docker\/[0-9a-f]{64}$/,
   containerd: /^\/default\/containerd-\d+-/,
+  cri: /^\/kubepods\/besteffort\/pod[-0-9a-f]{36}\/[0-9a-f]{64}$/,
+  'cri-o': /^\/kubepods\/besteffort\/pod[-0-9a-f]{36}\/crio-[0-9a-f]{64}$/,
   podman: /^\/libpod_parent\/libpod-[0-9a-f]{64}/,
   runc: /^\/runc-\d+-/,
   crun: /^\/crun-\d+-/,

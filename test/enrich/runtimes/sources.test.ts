@@ -333,6 +333,83 @@ t.test("containerd's events carry the process", async (t) => {
   );
 });
 
+t.test("a pod's labels are its own, not those of its sandbox's image", async (t) => {
+  const entry = (writer: ProtoWriter, field: number, key: string, value: ProtoWriter): ProtoWriter =>
+    writer.bytes(field, new ProtoWriter().text(1, key).bytes(2, value.finish()).finish());
+  const own = { 'io.kubernetes.pod.name': 'web-0', 'io.kubernetes.pod.namespace': 'shop', 'io.kubernetes.pod.uid': 'u-1', app: 'web' };
+  let sandbox = new ProtoWriter().text(1, 'sand').text(3, 'pause:1');
+  // As containerd 1.6 keeps it (pkg/cri/server): the image's labels are among the container's.
+  for (const [key, value] of Object.entries({ ...own, 'io.cri-containerd.kind': 'sandbox', maintainer: 'image' }))
+    sandbox = sandbox.bytes(2, new ProtoWriter().text(1, key).text(2, value).finish());
+  const note = JSON.stringify({ Version: 'v1', Metadata: { ID: 'sand', Config: { labels: own } } });
+  sandbox = entry(sandbox, 10, 'io.cri-containerd.sandbox.metadata', new ProtoWriter().text(1, 'type').text(2, note));
+  const asked = [
+    {
+      method: '/containerd.services.containers.v1.Containers/Get',
+      namespace: 'k8s.io',
+      request: Buffer.from(new ProtoWriter().text(1, 'sand').finish()).toString('base64'),
+      answer: Buffer.from(new ProtoWriter().bytes(1, sandbox.finish()).finish()).toString('base64'),
+    },
+  ];
+  const socket = await FakeSocket.listen(grpcReplay(asked));
+  const source = new ContainerdSource(socket.path);
+  t.teardown(async () => {
+    source.close();
+    await socket.close();
+  });
+  const found = await source.lookup(query('sand'));
+  t.same([...(found?.k8s?.podLabels ?? [])], [['app', 'web']]);
+  t.equal(found?.sandbox, true);
+});
+
+t.test("CRI's events name containers that are gone when they are read", async (t) => {
+  const labels = (writer: ProtoWriter, field: number, entries: Readonly<Record<string, string>>): ProtoWriter =>
+    Object.entries(entries).reduce((w, [key, value]) => w.bytes(field, new ProtoWriter().text(1, key).text(2, value).finish()), writer);
+  const own = { 'io.kubernetes.pod.name': 'web-0', 'io.kubernetes.pod.namespace': 'shop', 'io.kubernetes.pod.uid': 'u-1' };
+  const status = (id: string, name: string): Uint8Array =>
+    labels(new ProtoWriter().text(1, id).bytes(2, new ProtoWriter().text(1, name).finish()), 12, {
+      ...own,
+      'io.kubernetes.container.name': name,
+    }).finish();
+  const streams: { write(bytes: Uint8Array): unknown }[] = [];
+  const socket = await FakeSocket.listen(
+    grpcReplay([], new Map([['/runtime.v1.RuntimeService/GetContainerEvents', (stream) => streams.push(stream)]])),
+  );
+  const source = new CriSource(socket.path, 'cri-o');
+  t.teardown(async () => {
+    source.close();
+    await socket.close();
+  });
+  const events: NameEvent[] = [];
+  source.onEvent((event) => events.push(event));
+  await until(() => streams.length === 1, 'the stream is open');
+  const sandbox = labels(new ProtoWriter().text(1, 'sand'), 7, { ...own, app: 'web' }).finish();
+  const event = (id: string, type: number): Buffer =>
+    grpcMessage(
+      new ProtoWriter()
+        .text(1, id)
+        .number(2, type)
+        .bytes(4, sandbox)
+        .bytes(5, status('c1', 'first'))
+        .bytes(5, status('c2', 'second'))
+        .finish(),
+    );
+  streams[0]?.write(event('c1', 1));
+  streams[0]?.write(event('c1', 3));
+  await until(() => events.some(({ type }) => type === 'removed'), 'the end came');
+  t.match(
+    events.map((each) => [each.id, each.type, each.type === 'names' ? each.names.containerName : '']),
+    [
+      ['c1', 'names', 'first'],
+      ['c2', 'names', 'second'],
+      ['c1', 'removed', ''],
+    ],
+    'the one meant, and one whose own event is missing, each once',
+  );
+  t.match(events[0], { names: { runtimeName: 'cri-o', k8s: { podName: 'web-0', namespace: 'shop' } } });
+  t.same(events[0]?.type === 'names' ? [...(events[0].names.k8s?.podLabels ?? [])] : [], [['app', 'web']]);
+});
+
 type Make = (path: string, onNotice: (message: string) => void) => NameSource;
 const kinds: ReadonlyMap<string, Make> = new Map<string, Make>([
   ['docker', (path, onNotice) => new DockerSource(path, { timeoutMs: 40, onNotice })],

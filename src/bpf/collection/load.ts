@@ -16,7 +16,7 @@ import { bpf } from '../../sys/bpf.ts';
 import { type UndoList, undoOnError } from '../undo.ts';
 import { Collection, type SkippedProgram } from './collection.ts';
 import { createMaps, fillProgramSlots, type MapWorld, moduleBtfFd } from './maps.ts';
-import { type LoadOptions, prepareSpec } from './options.ts';
+import { type LoadOptions, own, prepareSpec } from './options.ts';
 import { StructOps } from './struct-ops.ts';
 
 /**
@@ -152,7 +152,7 @@ export function loadOne(world: MapWorld, maps: ReadonlyMap<string, BpfMap>, link
   const { kernel, spec, btf, options, undo } = world;
   const tables = createJumpTables(kernel, linked);
   try {
-    const attachTo = options.attachPrograms?.[linked.spec.name];
+    const attachTo = own(options.attachPrograms, linked.spec.name);
     const context: ProgramContext = {
       license: spec.license,
       kernVersion: spec.kernVersion,

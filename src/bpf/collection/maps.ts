@@ -13,7 +13,7 @@ import { BPF_F } from '../uapi/flags.gen.ts';
 import { BPF_MAP_TYPE } from '../uapi/map-type.gen.ts';
 import { nameOf } from '../uapi/names.ts';
 import type { UndoList } from '../undo.ts';
-import type { LoadOptions } from './options.ts';
+import { type LoadOptions, own } from './options.ts';
 
 /** What making the maps of one object needs. */
 export interface MapWorld {
@@ -32,13 +32,15 @@ const zeroKey: Uint8Array = new Uint8Array(4);
 /** Makes, fills, freezes and pins the maps of an object, by their names in it. */
 export function createMaps(world: MapWorld): Map<string, BpfMap> {
   const maps = new Map<string, BpfMap>();
+  const made = new Set<string>();
   for (const spec of world.spec.maps) {
     if (!spec.autocreate) continue;
-    maps.set(spec.name, obtainMap(world, spec));
+    maps.set(spec.name, obtainMap(world, spec, made));
   }
   for (const spec of world.spec.maps) {
     const outer = maps.get(spec.name);
-    if (outer === undefined || isBorrowed(world, spec)) continue;
+    // What somebody else has made holds what they put into it.
+    if (outer === undefined || !made.has(spec.name)) continue;
     for (const slot of spec.slots) {
       const inner = slot.kind === 'map' ? maps.get(slot.name) : undefined;
       if (inner !== undefined) outer.update(u32(slot.index), u32(inner.fd));
@@ -68,9 +70,10 @@ export function fillProgramSlots(spec: ObjectSpec, maps: ReadonlyMap<string, Bpf
   }
 }
 
-function obtainMap(world: MapWorld, spec: MapSpec): BpfMap {
+/** The caller's map, the pinned one, or a new one, whose name goes into `made`. */
+function obtainMap(world: MapWorld, spec: MapSpec, made: Set<string>): BpfMap {
   const { kernel, options } = world;
-  const given = options.replaceMaps?.[spec.name];
+  const given = own(options.replaceMaps, spec.name);
   if (given !== undefined) {
     checkShape(kernel, spec, given, given.name);
     told(kernel, given, 'replaced');
@@ -81,18 +84,20 @@ function obtainMap(world: MapWorld, spec: MapSpec): BpfMap {
   if (pinned !== null) return pinned;
   const map = world.undo.own(createOwn(world, spec));
   fillMap(world, spec, map);
-  if (pinPath === null) return map;
-  try {
-    map.pin(pinPath);
-    world.undo.add(() => unpin(pinPath));
-    return map;
-  } catch (error) {
-    // Somebody pinned it between our look and our pin: theirs counts.
-    const theirs = error instanceof SyscallError && error.errnoName === 'EEXIST' ? reusePinned(world, spec, pinPath) : null;
-    if (theirs === null) throw error;
-    map.close();
-    return theirs;
+  if (pinPath !== null) {
+    try {
+      map.pin(pinPath);
+      world.undo.add(() => unpin(pinPath));
+    } catch (error) {
+      // Somebody pinned it between our look and our pin: theirs counts.
+      const theirs = error instanceof SyscallError && error.errnoName === 'EEXIST' ? reusePinned(world, spec, pinPath) : null;
+      if (theirs === null) throw error;
+      map.close();
+      return theirs;
+    }
   }
+  made.add(spec.name);
+  return map;
 }
 
 function createOwn(world: MapWorld, spec: MapSpec): BpfMap {
@@ -209,10 +214,6 @@ function checkShape(kernel: Kernel, spec: MapSpec, map: MapShape, found: string)
 
 function valueText(field: string, value: number | bigint): string {
   return field === 'type' ? (nameOf(BPF_MAP_TYPE, Number(value)) ?? String(value)) : String(value);
-}
-
-function isBorrowed(world: MapWorld, spec: MapSpec): boolean {
-  return world.options.replaceMaps?.[spec.name] !== undefined;
 }
 
 function told(kernel: Kernel, map: BpfMap, from: 'replaced' | 'pinned'): void {

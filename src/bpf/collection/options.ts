@@ -158,3 +158,8 @@ function unknown(kind: string, code: string, name: string, known: Iterable<strin
     ...(next === '' ? {} : { next }),
   });
 }
+
+/** What the caller gives under a name out of a file, which may be `constructor`. */
+export function own<T>(given: Readonly<Record<string, T>> | undefined, name: string): T | undefined {
+  return given !== undefined && Object.hasOwn(given, name) ? given[name] : undefined;
+}

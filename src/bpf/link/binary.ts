@@ -1,9 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { STT } from '../../elf/constants.ts';
 import { parseElf } from '../../elf/file.ts';
 import { fileOffsetOf } from '../../elf/segment.ts';
 import type { ElfFile } from '../../elf/types.ts';
 import { UsageError } from '../../error.ts';
+import { BoundedFile } from '../../sys/bounded-file.ts';
 import { didYouMean } from '../../bytes/suggest.ts';
 
 const architectureFolder: Readonly<Record<string, string>> = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
@@ -40,12 +41,30 @@ export function libraryFolders(): string[] {
   return [...(process.env['LD_LIBRARY_PATH'] ?? '').split(':'), ...usual];
 }
 
+/** Node reads no more at once. */
+const mostBytes = 2 ** 31 - 1;
+
+/** A program or library, parsed. Throws E_BINARY for what is no file that can be read, FormatError for what is no ELF file. */
+export function readBinary(path: string): ElfFile {
+  // Of a container's file nothing is sure: opening a FIFO would wait for ever.
+  const file = BoundedFile.open(path, true);
+  const unreadable = (why: string, cause?: unknown): UsageError =>
+    new UsageError({ code: 'E_BINARY', what: 'a program or library cannot be read', where: { path }, why, cause });
+  if (file === null) throw unreadable('it is not there, may not be read, or is no regular file');
+  try {
+    if (file.stat.size > mostBytes) throw unreadable(`it has ${file.stat.size} bytes, more than ${mostBytes}`);
+    return parseElf(file.read(0, Number(file.stat.size)));
+  } finally {
+    file.close();
+  }
+}
+
 /**
  * The file offset of a function (`malloc`, `memcpy@GLIBC_2.14` with the version left out of the look-up) in an ELF file.
  * Throws E_SYMBOL with suggestions where it has none.
  */
 export function functionOffset(path: string, symbol: string): number {
-  const elf = parseElf(readFileSync(path));
+  const elf = readBinary(path);
   const name = symbol.replace(/@.*$/, '');
   for (const symbols of [elf.dynamicSymbols, elf.symbols]) {
     for (const candidate of symbols) {

@@ -1,13 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { STT } from '../../elf/constants.ts';
-import { parseElf } from '../../elf/file.ts';
 import { fileOffsetOf } from '../../elf/segment.ts';
+import { readBinary } from './binary.ts';
 
 /** Offsets of functions in ELF files; each file is read once, however many functions are asked for. */
 export class FunctionOffsets {
   readonly #files = new Map<string, ReadonlyMap<string, number>>();
 
-  /** Where a function begins in a file; null where the file has none of this name. Throws FormatError where it is no ELF file. */
+  /** Where a function begins in a file; null where the file has none of this name. Throws E_BINARY where it cannot be read, FormatError where it is no ELF file. */
   find(path: string, name: string): number | null {
     let functions = this.#files.get(path);
     if (functions === undefined) {
@@ -19,7 +18,7 @@ export class FunctionOffsets {
 }
 
 function functionsOf(path: string): ReadonlyMap<string, number> {
-  const elf = parseElf(readFileSync(path));
+  const elf = readBinary(path);
   const functions = new Map<string, number>();
   for (const symbols of [elf.dynamicSymbols, elf.symbols]) {
     for (const { type, name, value, sectionIndex } of symbols) {

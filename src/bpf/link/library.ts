@@ -1,6 +1,7 @@
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync, type Stats } from 'node:fs';
 import path from 'node:path';
 import { UsageError } from '../../error.ts';
+import { BoundedFile } from '../../sys/bounded-file.ts';
 import { libraryFolders } from './binary.ts';
 import { parseLdCache } from './ld-cache.ts';
 
@@ -78,15 +79,28 @@ function mappedFiles(pid: number): readonly MappedFile[] {
  */
 function wayTo(pid: number, { file, range, inode }: MappedFile): string {
   const ways = [`/proc/${pid}/root${file}`, file];
-  return ways.find((way) => statSync(way, { throwIfNoEntry: false })?.ino === inode) ?? `/proc/${pid}/map_files/${range}`;
+  return ways.find((way) => statOf(way)?.ino === inode) ?? `/proc/${pid}/map_files/${range}`;
 }
 
 function ldCache(root: string): ReturnType<typeof parseLdCache> {
   try {
-    return parseLdCache(readFileSync(`${root}/etc/ld.so.cache`), process.arch);
-  } catch {
     // musl and stripped-down images have none.
+    return parseLdCache(startOf(inRoot(root, '/etc/ld.so.cache'), mostCacheBytes) ?? new Uint8Array(0), process.arch);
+  } catch {
     return [];
+  }
+}
+
+/** Thousands of libraries make a cache of some 100 KiB. */
+const mostCacheBytes = 16 << 20;
+
+/** The first bytes of a file; null for what is no regular file: a container may put a FIFO or a device there. */
+function startOf(file: string, most: number): Uint8Array | null {
+  const opened = BoundedFile.open(file, true);
+  try {
+    return opened?.read(0, most) ?? null;
+  } finally {
+    opened?.close();
   }
 }
 
@@ -128,6 +142,15 @@ function inRoot(root: string, file: string): string {
 /** The kernel follows 40 links; each may have some parts. */
 const maxSteps = 400;
 
+/** Null for what is not there any more, or not to be looked at. */
+function statOf(file: string): Stats | null {
+  try {
+    return statSync(file);
+  } catch {
+    return null;
+  }
+}
+
 function linkOf(file: string): string | null {
   try {
     return readlinkSync(file);
@@ -141,18 +164,15 @@ const machines: Readonly<Record<string, number>> = { x64: 62, arm64: 183 };
 
 /** Whether a file is a program or library of this machine: folders have libraries of others, too, and scripts of the linker. */
 function isOfThisMachine(file: string): boolean {
-  const header = Buffer.alloc(20);
+  let header: Uint8Array | null;
   try {
-    const fd = openSync(file, 'r');
-    try {
-      readSync(fd, header, 0, header.length, 0);
-    } finally {
-      closeSync(fd);
-    }
+    header = startOf(file, 20);
   } catch {
     return false;
   }
-  return header.readUInt32BE(0) === 0x7f454c46 && header[4] === 2 && header.readUInt16LE(18) === machines[process.arch];
+  if (header === null || header.length < 20) return false;
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  return view.getUint32(0) === 0x7f454c46 && header[4] === 2 && view.getUint16(18, true) === machines[process.arch];
 }
 
 /** Those of the files that are there, each once whatever it is called. */
@@ -160,8 +180,9 @@ function distinctFiles(files: readonly string[]): readonly string[] {
   const found = new Map<string, string>();
   for (const file of new Set(files)) {
     if (!isOfThisMachine(file)) continue;
-    const { dev, ino } = statSync(file);
-    const key = `${dev}:${ino}`;
+    const stat = statOf(file);
+    if (stat === null) continue;
+    const key = `${stat.dev}:${stat.ino}`;
     if (!found.has(key)) found.set(key, file);
   }
   return [...found.values()];

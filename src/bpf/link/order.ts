@@ -33,10 +33,12 @@ export function orderAttr(arm: 'tcx' | 'netkit' | 'cgroup', options: OrderOption
     });
   }
   const values: Record<string, number | bigint> = {};
-  if (neighbour !== undefined) values['flags'] = before === undefined ? BPF_F.BPF_F_AFTER : BPF_F.BPF_F_BEFORE;
+  // Both: before all and after all, so alone.
+  const flags = (before === undefined ? 0 : BPF_F.BPF_F_BEFORE) | (after === undefined ? 0 : BPF_F.BPF_F_AFTER);
+  if (neighbour !== undefined) values['flags'] = flags;
   if (neighbour !== undefined && neighbour !== 'all') {
     values[`${arm}.relative_fd`] = neighbour.fd;
-    if (neighbour instanceof KernelLink) values['flags'] = Number(values['flags']) | BPF_F.BPF_F_LINK;
+    if (neighbour instanceof KernelLink) values['flags'] = flags | BPF_F.BPF_F_LINK;
   }
   if (expectedRevision !== undefined) values[`${arm}.expected_revision`] = expectedRevision;
   return values;

@@ -1,4 +1,5 @@
 import { appendFileSync, readFileSync } from 'node:fs';
+import { UsageError } from '../../error.ts';
 import { ERRNO, type ErrnoName, SyscallError } from '../../sys/errno.ts';
 import { type FsAccess, openFs } from '../../sys/detached-mount.ts';
 import { perfEventOpenOrThrow } from '../../sys/perf-event.ts';
@@ -45,6 +46,15 @@ let counter = 0;
  */
 export function attachTracefsProbe(program: BpfProgram, names: LinkNames, place: TracefsPlace, cookie = 0n): BpfLink {
   const { kernel } = program;
+  // One command a line, its words between spaces: a path with either would say something else.
+  if (/\s/.test(place.place)) {
+    throw new UsageError({
+      code: 'E_PROBE_PLACE',
+      what: 'a path with spaces cannot be probed through tracefs',
+      where: { target: names.target },
+      next: 'use a kernel with the uprobe PMU (Linux 4.17), or a link to the file without spaces in its path',
+    });
+  }
   return undoOnError((undo) => {
     const probe = { kind: place.kind, group: ownerText(thisOwner()), event: `p${counter++}`, place: place.place, owner: thisOwner() };
     const tracefs = openFs(kernel.sys, 'tracefs');

@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { toCString } from '../../bytes/text.ts';
 import { STT } from '../../elf/constants.ts';
-import { parseElf } from '../../elf/file.ts';
 import { fileOffsetOf } from '../../elf/segment.ts';
 import { UsageError } from '../../error.ts';
 import type { BpfProgram } from '../program/program.ts';
-import { functionOffset, resolveBinary } from './binary.ts';
+import { functionOffset, readBinary, resolveBinary } from './binary.ts';
 import { createLink } from './create.ts';
 import { isGlob, matchesGlob } from './glob.ts';
 import { isReturnSection } from './kprobe.ts';
@@ -61,7 +59,7 @@ export function attachUprobeMulti(program: BpfProgram, target: string, options: 
 
 /** The file offsets of the functions of an ELF file that fit, each once: names may be aliases. */
 function fittingOffsets(path: string, pattern: string): number[] {
-  const elf = parseElf(readFileSync(path));
+  const elf = readBinary(path);
   const offsets = new Set<number>();
   for (const symbols of [elf.dynamicSymbols, elf.symbols]) {
     for (const { type, name, value, sectionIndex } of symbols) {

@@ -1,5 +1,6 @@
 import { struct, type StructLayout } from '../../bytes/struct.ts';
 import { SyscallError } from '../../sys/errno.ts';
+import { closeFd, dupFd } from '../../sys/file.ts';
 import type { Sys } from '../../sys/sys.ts';
 import { namespaceInode } from '../../sys/namespaces.ts';
 import { BPF_ATTACH_TYPE } from '../uapi/attach-type.gen.ts';
@@ -73,9 +74,12 @@ function attachNetlink(program: BpfProgram, device: Device, ifindex: number, fla
       netNamespace: namespaceInode('self', 'net') ?? 0,
       ifindex,
     };
+    // Of our own: the program may be closed before the link, which takes off this one, no other.
+    const programFd = dupFd(sys, program.fd);
+    undo.add(() => closeFd(sys, programFd));
     const forget = writeRecord(record) ?? (() => {});
     undo.add(forget);
-    const result = setXdp(netlink, ifindex, program.fd, flags | XDP_FLAGS_UPDATE_IF_NOEXIST);
+    const result = setXdp(netlink, ifindex, programFd, flags | XDP_FLAGS_UPDATE_IF_NOEXIST);
     if (result < 0) {
       const error = new SyscallError('RTM_SETLINK', result, { what: 'cannot attach', where: { program: program.name, device } });
       throw error.errnoName === 'EBUSY' || error.errnoName === 'EEXIST' ? busy(sys, device, ifindex, error) : error;
@@ -86,8 +90,8 @@ function attachNetlink(program: BpfProgram, device: Device, ifindex: number, fla
       target: String(device),
       why: 'it was attached through netlink, which makes no link',
       end() {
-        // Only where it is still this program's.
-        if (!program.closed) setXdp(netlink, ifindex, -1, flags | XDP_FLAGS_REPLACE, program.fd);
+        setXdp(netlink, ifindex, -1, flags | XDP_FLAGS_REPLACE, programFd);
+        closeFd(sys, programFd);
         netlink.close();
         forget();
       },

@@ -2,7 +2,7 @@ import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import { outlineElf } from '../../elf/outline.ts';
 import { buildIdOf, type DebugLink } from './binary.ts';
-import { BoundedFile } from './bounded-file.ts';
+import { BoundedFile } from '../../sys/bounded-file.ts';
 
 /** Where distributions put debug files. */
 const debugFolder = '/usr/lib/debug';

@@ -1,6 +1,6 @@
 import { readFileSync, readlinkSync, statSync } from 'node:fs';
 import { type Binary, readBinary } from './binary.ts';
-import { BoundedFile } from './bounded-file.ts';
+import { BoundedFile } from '../../sys/bounded-file.ts';
 import { findDebugFile } from './debug-files.ts';
 import { PerfMap } from './perf-map.ts';
 import { mappingAt, parseMaps, type ProcessMapping } from './process-maps.ts';

@@ -1,5 +1,7 @@
+import { mkdirSync, rmSync } from 'node:fs';
 import t from 'tap';
 import { tryPrograms } from '../../../src/bpf/collection/check.ts';
+import type { Collection } from '../../../src/bpf/collection/collection.ts';
 import { loadCollection } from '../../../src/bpf/collection/load.ts';
 import { setVariable } from '../../../src/bpf/collection/options.ts';
 import { Kernel } from '../../../src/bpf/kernel/kernel.ts';
@@ -9,6 +11,7 @@ import { createMap } from '../../../src/bpf/map/create.ts';
 import { openObject } from '../../../src/bpf/object/open.ts';
 import { BPF_MAP_TYPE } from '../../../src/bpf/uapi/index.ts';
 import { VerifierError } from '../../../src/bpf/verifier/error.ts';
+import { openFs } from '../../../src/sys/detached-mount.ts';
 import { kernelConfigText } from '../../support/kernel-config.ts';
 import { bpftool } from '../bpftool.ts';
 import { fixture } from '../../fixture.ts';
@@ -114,6 +117,42 @@ function loadedFactor(spec: ReturnType<typeof openObject>): unknown {
     collection.close();
   }
 }
+
+t.test('an outer map that is pinned already keeps what its maker put into it', async (t) => {
+  const bpffs = openFs(kernel.sys, 'bpf');
+  t.teardown(() => bpffs.close());
+  const pinRoot = `${bpffs.path}/rawbpf-outer-${process.pid}`;
+  mkdirSync(pinRoot);
+  t.teardown(() => rmSync(pinRoot, { recursive: true, force: true }));
+  const load = (): Collection => {
+    const spec = open();
+    const outer = spec.maps.find(({ name }) => name === 'outer');
+    if (outer !== undefined) outer.pinning = 1;
+    return loadCollection(kernel, spec, { pinRoot });
+  };
+  const innerId = (collection: Collection): number => {
+    const id = collection.map('outer').lookup(Uint8Array.of(2, 0, 0, 0));
+    return id === null ? 0 : new DataView(id.buffer, id.byteOffset).getUint32(0, true);
+  };
+  const first = load();
+  t.teardown(() => first.close());
+  const put = innerId(first);
+  t.equal(put, first.map('inner_map').info().id);
+  const second = load();
+  t.teardown(() => second.close());
+  t.equal(second.map('outer').info().id, first.map('outer').info().id, 'the pinned map is used');
+  t.equal(innerId(second), put, 'libbpf fills only the outer maps that it has created, too');
+});
+
+t.test('names that JavaScript objects have by themselves name maps and programs', async (t) => {
+  const spec = open();
+  const map = spec.maps.find(({ name }) => name === 'by_pid');
+  if (map === undefined) throw new Error('no map by_pid');
+  const named = { ...spec, programs: [], variables: [], maps: [{ ...map, name: 'constructor' }] };
+  const collection = loadCollection(kernel, named, { replaceMaps: {}, attachPrograms: {} });
+  t.same([...collection.maps.keys()], ['constructor']);
+  collection.close();
+});
 
 t.test('choices: sizes, maps of the caller, programs', async (t) => {
   const mine = createMap(kernel, { name: 'mine', type: 'BPF_MAP_TYPE_HASH', keySize: 4, valueSize: 24, maxEntries: 64 });

@@ -115,6 +115,12 @@ void t.test('links within another root do not lead out of it', (t) => {
   writeFileSync(path.join(root, 'usr/lib/libscript.so'), 'GROUP ( /lib/libc.so.6 )\n');
   t.same(findLibraries('libabsolute', root), [path.join(root, 'real/library')]);
   t.same(findLibraries('librelative', root), [path.join(root, 'real/library')]);
+  t.equal(spawnSync('mkfifo', [path.join(root, 'usr/lib/libfifo.so.1')]).status, 0);
+  mkdirSync(path.join(root, 'etc'));
+  t.equal(spawnSync('mkfifo', [path.join(root, 'etc/ld.so.cache')]).status, 0);
+  t.same(findLibraries('libfifo', root), [], 'opening a FIFO would wait for ever');
+  t.throws(() => new FunctionOffsets().find(path.join(root, 'usr/lib/libfifo.so.1'), 'f'), { code: 'E_BINARY' });
+  t.throws(() => new FunctionOffsets().find(root, 'f'), { code: 'E_BINARY', where: { path: root } }, 'a folder');
   t.same(findLibraries('libloop', root), []);
   t.same(findLibraries('libscript', root), [], "a linker's script is no library");
   t.end();

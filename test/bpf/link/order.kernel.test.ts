@@ -63,6 +63,7 @@ function ordered(
       [front, second, first].map((link) => link.info()?.id),
     );
   t.throws(() => attach(c, { before: first, after: second as KernelLink }), { code: 'E_ORDER' });
+  t.throws(() => attach(c, { before: 'all', after: 'all' }), SyscallError, 'before and after all is alone');
   for (const link of [first, second, front]) link.close();
   t.same(ids(), []);
 }

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -198,6 +198,38 @@ t.test('records that are none of ours, and of another program', async (t) => {
   link.close();
   groups.close();
   t.equal(readRecords().length, 0);
+});
+
+t.test('a program that is closed before its attachment is detached all the same', { skip: root === null && 'no cgroup2' }, async (t) => {
+  const net = load('net', ['on_xdp']);
+  const groups = load('cgroup', ['on_sock_create']);
+  const links = [
+    attachXdp(net.program('on_xdp'), 'lo', { mode: 'generic', via: 'netlink' }),
+    attachCgroup(groups.program('on_sock_create'), cgroup, { via: 'attach' }),
+  ];
+  net.close();
+  groups.close();
+  for (const link of links) link.close();
+  t.equal(
+    withNetlink((netlink) => xdpProgramId(netlink, 1)),
+    0,
+  );
+  t.equal(queryAttached(kernel, { cgroup }, 'BPF_CGROUP_INET_SOCK_CREATE').programs.length, 0);
+  t.equal(readRecords().length, 0);
+});
+
+t.test('a path that would be another command is not written to tracefs', async (t) => {
+  const probes = load('probes', ['on_uprobe']);
+  for (const [name, code] of [
+    ['a\n-:nothing', 'E_UPROBE_TARGET'],
+    ['a b', 'E_PROBE_PLACE'],
+  ] as const) {
+    const file = path.join(state, name);
+    copyFileSync('/bin/true', file);
+    t.throws(() => attachUprobe(probes.program('on_uprobe'), `${file}:0x10`, { via: 'tracefs' }), { code });
+    rmSync(file);
+  }
+  probes.close();
 });
 
 t.test('end', async (t) => {

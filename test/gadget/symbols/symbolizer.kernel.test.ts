@@ -6,7 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { readBinary } from '../../../src/gadget/symbols/binary.ts';
-import { BoundedFile } from '../../../src/gadget/symbols/bounded-file.ts';
+import { BoundedFile } from '../../../src/sys/bounded-file.ts';
 import { Symbolizer } from '../../../src/gadget/symbols/symbolizer.ts';
 import type { StackOwner } from '../../../src/gadget/symbols/stack-owner.ts';
 import { fileOffsetOf, parseElf, SHF, STT } from '../../../src/elf/index.ts';

@@ -1,13 +1,11 @@
-import { readFileSync } from 'node:fs';
 import { didYouMean } from '../../../bytes/suggest.ts';
 import { ET } from '../../../elf/constants.ts';
-import { parseElf } from '../../../elf/file.ts';
 import { fileOffsetOf } from '../../../elf/segment.ts';
 import { stapsdtNotesOf, type StapsdtNote } from '../../../elf/stapsdt.ts';
 import type { ElfFile } from '../../../elf/types.ts';
 import { UsageError } from '../../../error.ts';
 import type { SyscallArch } from '../../../sys/syscall-table.ts';
-import { resolveBinary } from '../binary.ts';
+import { readBinary, resolveBinary } from '../binary.ts';
 import { parseUsdtArgs, type UsdtArg } from './arg.ts';
 
 /** A probe by its names. */
@@ -63,7 +61,7 @@ export function parseUsdtTarget(text: string): UsdtTarget {
  * }
  */
 export function listUsdtProbes(path: string): StapsdtNote[] {
-  return stapsdtNotesOf(parseElf(readFileSync(resolveBinary(path))));
+  return stapsdtNotesOf(readBinary(resolveBinary(path)));
 }
 
 /** One byte of no-op and a five-byte one behind it, which newer kernels probe by a system call instead of a trap. */
@@ -76,7 +74,7 @@ const nopPair = Uint8Array.of(0x90, 0x0f, 0x1f, 0x44, 0x00, 0x00);
  */
 export function findUsdtProbe(target: UsdtTarget, arch: SyscallArch, fastNops: () => boolean): UsdtProbe {
   const path = resolveBinary(target.path);
-  const elf = parseElf(readFileSync(path));
+  const elf = readBinary(path);
   const notes = stapsdtNotesOf(elf);
   const fitting = notes.filter(({ provider, name }) => provider === target.provider && name === target.name);
   if (fitting.length === 0) throw missing(path, target, notes);

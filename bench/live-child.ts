@@ -1,12 +1,16 @@
 // Our side of live.ts: follows the ring buffer at descriptor 3, with the protocol of peers/libbpf.c.
-//   node live-child.js live|latency
+//   node live-child.js live|latency[-woken|-worker] SIZE [busy]
 import { fstatSync, writeSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
 import { RingbufReader } from '../src/bpf/events/ringbuf-reader.ts';
+import type { UnsafeVisitor } from '../src/bpf/events/record-block.ts';
 import { EventOutput } from '../src/output/output.ts';
 import { defaultSys } from '../src/sys/default-sys.ts';
 import { eventSource, stopNumber } from './event.ts';
+import { keepBusy, serveInWorker, startWorker } from './live-worker.ts';
 
-const [mode = 'live', size = '0'] = process.argv.slice(2);
+const [ways = 'live', size = '0', busy] = process.argv.slice(2);
+const [mode, where = 'main'] = ways.split('-');
 const sys = defaultSys();
 const reader = new RingbufReader(sys, 3, Number(size));
 const source = eventSource(sys);
@@ -36,13 +40,13 @@ function endWindow(): void {
     times.sort((a, b) => a - b);
     line.push(times[times.length >> 1] ?? 0, times[Math.floor(times.length * 0.99)] ?? 0);
   }
-  process.stdout.write(`${line.join(' ')}\n`);
+  writeSync(1, `${line.join(' ')}\n`);
   records = bytes = total[0] = 0;
   times = [];
   start = process.cpuUsage();
 }
 
-reader.startUnsafe((view, offset, length) => {
+const visit: UnsafeVisitor = (view, offset, length) => {
   const number = view.getUint32(offset, true);
   if (number === stopNumber) {
     endWindow();
@@ -52,5 +56,13 @@ reader.startUnsafe((view, offset, length) => {
   total[0] = (total[0] as number) + number;
   if (mode === 'live') output.event(source, record.point(view, offset, length));
   else times.push(Number(process.hrtime.bigint()) - (view.getUint32(offset + 12, true) * 2 ** 32 + view.getUint32(offset + 8, true)));
-});
-process.stdout.write('ready\n');
+};
+if (isMainThread) writeSync(1, 'ready\n');
+if (isMainThread && busy !== undefined) keepBusy(0.5);
+if (where === 'main') reader.startUnsafe(visit);
+else if (isMainThread) startWorker(where, [ways, size]);
+else
+  serveInWorker(reader, () => {
+    reader.drainUnsafe(visit);
+    output.flush();
+  });

@@ -123,9 +123,12 @@ export class EventLoop {
     const epoll = new Epoll(this.#sys);
     try {
       this.#watch = this.#sys.watch(epoll.fd, () => {
-        // Edge-triggered events go when they are taken; who is ready is then seen in memory, for less than asking costs.
-        epoll.wait(0);
+        // Who is ready is seen in memory, sooner than the kernel could be asked.
         this.#serve(this.#sources);
+        if (this.#epoll !== epoll) return;
+        // Edge-triggered events go when they are taken: one that came after its source's turn goes too, so memory is looked at again.
+        epoll.wait(0);
+        this.#serve(this.#sources, this.#again);
       });
     } finally {
       if (this.#watch === null) epoll.close();
@@ -148,14 +151,15 @@ export class EventLoop {
 
   /**
    * Gives each source a turn; a turn that throws neither stops the others nor the source itself. When the turns together
-   * have taken long, the rest come first the next time: timers and I/O of the process go in between.
+   * have taken long, the rest come first the next time: timers and I/O of the process go in between. Those in `except` have
+   * a turn to come.
    */
-  #serve(sources: Iterable<Pollable>): void {
+  #serve(sources: Iterable<Pollable>, except?: ReadonlySet<Pollable>): void {
     const busy: Pollable[] = [];
     const deadline = performance.now() + serveMs;
     let delay = Infinity;
     for (const source of sources) {
-      if (!this.#sources.has(source)) continue;
+      if (!this.#sources.has(source) || except?.has(source) === true) continue;
       if (busy.length > 0 && performance.now() > deadline) {
         this.#soon(source);
         continue;

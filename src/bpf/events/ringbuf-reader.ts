@@ -1,4 +1,7 @@
 import { FormatError, UsageError } from '../../error.ts';
+import { EPOLL } from '../../sys/constants.ts';
+import { Epoll } from '../../sys/epoll.ts';
+import { check } from '../../sys/errno.ts';
 import type { TurnResult } from '../../sys/event-loop.ts';
 import type { MapFd } from '../../sys/fds.ts';
 import { closeFd, dupFd } from '../../sys/file.ts';
@@ -46,6 +49,8 @@ export class RingbufReader extends EventSource {
   #published: bigint;
   /** Its low word: enough for finding records, for a ring has at most 2^31 bytes. */
   #low: number;
+  /** Of {@link wait}. */
+  #sleep: Epoll | null = null;
   /** Received, bytes, discarded: up to the published position. */
   readonly #totals = new Float64Array(3);
   /** Of the block at hand: where it ends, its records' bytes, and what was discarded in between. */
@@ -112,6 +117,53 @@ export class RingbufReader extends EventSource {
   /** Bytes of data the ring holds. */
   get size(): number {
     return this.#mask + 1;
+  }
+
+  /**
+   * Blocks this thread, at most `timeoutMs` milliseconds, until {@link drainUnsafe} or {@link drainBlocksUnsafe} would find records;
+   * false where there are none yet, which may be sooner. It is for a worker thread that does nothing else: while it blocks, neither
+   * timers nor I/O of the thread are served, and `worker.terminate()` waits for it.
+   *
+   * A thread that sleeps in the kernel has its records sooner than an event loop, and whatever the main thread does meanwhile; see
+   * docs/performance.md. Throws a {@link UsageError} `E_CLOSED` for a closed reader.
+   *
+   * @example
+   * import { parentPort, workerData } from 'node:worker_threads';
+   * import { defaultSys, RingbufReader } from 'rawbpf';
+   *
+   * export function serve({ mapFd, maxEntries, stop }: { mapFd: number; maxEntries: number; stop: Int32Array }): number {
+   *   const reader = new RingbufReader(defaultSys(), mapFd, maxEntries);
+   *   let records = 0;
+   *   while (Atomics.load(stop, 0) === 0) {
+   *     if (reader.wait(100)) records += reader.drainUnsafe((view, offset) => void view.getUint32(offset, true));
+   *   }
+   *   reader.close();
+   *   return records;
+   * }
+   *
+   * if (parentPort !== null) parentPort.postMessage(serve(workerData));
+   */
+  wait(timeoutMs: number): boolean {
+    if (this.closed) throw new UsageError({ code: 'E_CLOSED', what: 'this reader is closed' });
+    if (this.#ready()) return true;
+    this.#sleep ??= this.#watched();
+    this.#sleep.wait(timeoutMs === Number.POSITIVE_INFINITY ? -1 : Math.max(0, Math.ceil(timeoutMs)));
+    return this.#ready();
+  }
+
+  /** Edge-triggered: a record that is still being written wakes nobody until it is there. */
+  #watched(): Epoll {
+    const epoll = new Epoll(this.sys);
+    const result = epoll.add(this.#fd, EPOLL.EPOLLIN | EPOLL.EPOLLET);
+    if (result < 0) epoll.close();
+    check(result, 'epoll_ctl', { what: 'cannot watch a ring buffer', where: { fd: this.#fd } });
+    return epoll;
+  }
+
+  /** Whether the next record is there, and written to its end. */
+  #ready(): boolean {
+    if (Atomics.load(this.#words, 0) === this.#low) return false;
+    return Atomics.load(this.#words, (this.#dataStart + (this.#low & this.#mask)) >>> 2) >= 0;
   }
 
   protected override drain(taker: Taker, maxRecords: number, deadline: number): TurnResult {
@@ -220,6 +272,7 @@ export class RingbufReader extends EventSource {
   protected override release(): void {
     // Called within a callback: the record at hand has been read, whoever reads the ring next goes on behind it.
     this.#settle();
+    this.#sleep?.close();
     this.#consumer.close();
     this.#producer.close();
     closeFd(this.sys, this.#fd);

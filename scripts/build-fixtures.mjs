@@ -21,7 +21,7 @@ const table = [
   { output: 'fixtures/kinds.bpf.o', source: 'fixtures/src/kinds.bpf.c', target: 'bpf', flags: [] },
   { output: 'fixtures/core/cases.bpf.o', source: 'fixtures/core/cases.bpf.c', target: 'bpf', flags: ['-w'] },
   { output: 'fixtures/core/target.o', source: 'fixtures/core/target.c', target: 'bpf', flags: ['-w'] },
-  ...['maps', 'calls', 'sections', 'externs', 'legacy', 'struct_ops', 'arena', 'argctx', 'link_a', 'link_b'].map((name) => ({
+  ...['maps', 'calls', 'sections', 'externs', 'legacy', 'wild', 'struct_ops', 'arena', 'argctx', 'link_a', 'link_b'].map((name) => ({
     output: `fixtures/object/${name}.bpf.o`,
     source: `fixtures/object/${name}.bpf.c`,
     target: 'bpf',

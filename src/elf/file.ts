@@ -89,6 +89,7 @@ function parseIdent(bytes: Uint8Array): boolean {
       what: 'not an ELF file',
       where: { offset: 0 },
       why: 'the first four bytes are not \\x7fELF',
+      next: 'give a program, a library or an object file, not a script or a text',
     });
   }
   const fileClass = cursor.seek(Math.min(4, bytes.length)).u8();

@@ -1,7 +1,7 @@
 import { toCString } from '../bytes/text.ts';
 import { UsageError } from '../error.ts';
 import { AT, F, O } from './constants.ts';
-import { check, isErrno } from './errno.ts';
+import { check, isErrno, type SyscallFailure } from './errno.ts';
 import type { Fd, FileFd } from './fds.ts';
 import type { Sys } from './sys.ts';
 
@@ -11,8 +11,9 @@ export function openAt(sys: Sys, dir: number, path: string, flags: number, mode 
 }
 
 /** Opens a file by path, close-on-exec; throws a SyscallError where that fails. */
-export function openFile(sys: Sys, path: string, flags: number = O.O_RDONLY, mode = 0): FileFd {
-  return check(openAt(sys, AT.AT_FDCWD, path, flags, mode), 'openat', { what: 'cannot open a file', where: { path } }) as FileFd;
+export function openFile(sys: Sys, path: string, flags: number = O.O_RDONLY, mode = 0, failure: SyscallFailure = {}): FileFd {
+  const result = openAt(sys, AT.AT_FDCWD, path, flags, mode);
+  return check(result, 'openat', { what: 'cannot open a file', where: { path }, ...failure }) as FileFd;
 }
 
 /** Reads at most `into.length` bytes; returns the count (0 at the end) or a negative errno. */

@@ -90,7 +90,9 @@ void t.test('questions for capabilities', { skip }, async (t) => {
     );
     const all = new Map([...Array(41).keys()].map((bit) => [bit, names[bit] ?? '']));
     t.equal(event?.['cap_effective'], capabilitiesText(caps, all), `${what}: CapEff ${caps}`);
-    t.match(event, optsKnown(output) ? { audit: 1, insetid: 0 } : { audit: -1, insetid: -1 }, what);
+    // How it was asked comes from a second program. A kernel that may interrupt it skips it where it is running already, and counts that.
+    const skipped = event?.['audit'] === -1 && /the kernel skipped program asked_/.test(output.stderr);
+    t.match(event, optsKnown(output) && !skipped ? { audit: 1, insetid: 0 } : { audit: -1, insetid: -1 }, what);
     if (inKernel !== undefined) t.ok(String(event?.['kstack']).split('; ').includes(inKernel), `${what}: ${String(event?.['kstack'])}`);
     // Perl sets the real and the effective ids one after the other; the event has the real ones, as every process.
     expectProcess(t, event?.proc, { pid: made.pid, comm: 'perl', uid, gid: uid }, what);

@@ -6,6 +6,7 @@ import type { ElfFile } from '../../elf/types.ts';
 import { UsageError } from '../../error.ts';
 import { BoundedFile } from '../../sys/bounded-file.ts';
 import { didYouMean } from '../../bytes/suggest.ts';
+import { nearPath } from '../near-path.ts';
 
 const architectureFolder: Readonly<Record<string, string>> = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
 
@@ -16,7 +17,7 @@ const architectureFolder: Readonly<Record<string, string>> = { x64: 'x86_64-linu
 export function resolveBinary(name: string): string {
   if (name.includes('/')) {
     if (existsSync(name)) return name;
-    throw new UsageError({ code: 'E_BINARY', what: 'no such file', where: { path: name } });
+    throw new UsageError({ code: 'E_BINARY', what: 'no such file', where: { path: name }, next: nearPath(name) });
   }
   const isLibrary = /\.so(\.|$)/.test(name);
   const folders = isLibrary

@@ -18,9 +18,12 @@ const SIOCGIFNAME = 0x8910;
 const ifreqSize = 40;
 const IFNAMSIZ = 16;
 
-/** The index of a device; throws E_DEVICE with suggestions where there is none of this name. */
+/** The index of a device; throws E_DEVICE with suggestions where there is none of this name or index. */
 export function deviceIndex(sys: Sys, device: Device): number {
-  if (typeof device === 'number') return device;
+  if (typeof device === 'number') {
+    if (nameOfIndex(sys, device) === null) throw noDevice(device);
+    return device;
+  }
   const name = toUtf8(device);
   if (name.length >= 1 && name.length < IFNAMSIZ) {
     // By socket, not by /sys/class/net: that one shows the namespace it was mounted in.
@@ -30,8 +33,15 @@ export function deviceIndex(sys: Sys, device: Device): number {
     const found = withFd(sys, socket, () => sys.call('ioctl', socket, SIOCGIFINDEX, request) >= 0);
     if (found) return new DataView(request.buffer).getInt32(IFNAMSIZ, true);
   }
-  const next = didYouMean(device, deviceNames());
-  throw new UsageError({ code: 'E_DEVICE', what: 'no such network device', where: { device }, ...(next === '' ? {} : { next }) });
+  throw noDevice(device);
+}
+
+function noDevice(device: Device): UsageError {
+  const names = deviceNames();
+  const meant = typeof device === 'string' ? didYouMean(device, names) : '';
+  const few = names.slice(0, 8).join(', ');
+  const next = meant !== '' ? meant : names.length === 0 ? 'this network namespace has none' : `give one of this network namespace: ${few}`;
+  return new UsageError({ code: 'E_DEVICE', what: 'no such network device', where: { device }, next });
 }
 
 function deviceNames(): string[] {
@@ -44,10 +54,15 @@ function deviceNames(): string[] {
 
 /** The name of a device by its index in this thread's network namespace; `device N` where it cannot be told. */
 export function deviceName(sys: Sys, ifindex: number): string {
+  return nameOfIndex(sys, ifindex) ?? `device ${ifindex}`;
+}
+
+/** Null where no device has this index. */
+function nameOfIndex(sys: Sys, ifindex: number): string | null {
   const socket = sys.call('socket', AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (socket < 0) return `device ${ifindex}`;
+  if (socket < 0) return null;
   const request = new Uint8Array(ifreqSize);
   new DataView(request.buffer).setInt32(IFNAMSIZ, ifindex, true);
   const found = withFd(sys, socket, () => sys.call('ioctl', socket, SIOCGIFNAME, request) >= 0);
-  return found ? cString(request.subarray(0, IFNAMSIZ)) : `device ${ifindex}`;
+  return found ? cString(request.subarray(0, IFNAMSIZ)) : null;
 }

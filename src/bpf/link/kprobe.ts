@@ -49,7 +49,12 @@ export function attachKprobe(program: BpfProgram, target: string, options: Kprob
   const { name, offset } = parseKprobeTarget(target);
   const ret = options.ret ?? isReturnSection(program, 'kretprobe');
   if (ret && offset !== 0n && name !== '') {
-    throw new UsageError({ code: 'E_KPROBE_TARGET', what: 'a return probe has no offset', where: { target } });
+    throw new UsageError({
+      code: 'E_KPROBE_TARGET',
+      what: 'a return probe has no offset',
+      where: { target },
+      next: `give the function alone (${name}), or use a program for its entry`,
+    });
   }
   const names = { kind: 'kprobe', target } as const;
   const byTracefs = (): BpfLink => {

@@ -1,3 +1,4 @@
+import { O } from '../../sys/constants.ts';
 import { SyscallError } from '../../sys/errno.ts';
 import { dupFd, openFile } from '../../sys/file.ts';
 import { withFd } from '../fd.ts';
@@ -32,7 +33,8 @@ export function attachNetkit(program: BpfProgram, device: Device, options: Order
 /** Attaches an sk_lookup or flow dissector program to a network namespace, given by a path such as `/proc/self/ns/net`. */
 export function attachNetns(program: BpfProgram, namespace = '/proc/thread-self/ns/net'): BpfLink {
   const { sys } = program.kernel;
-  return withFd(sys, openFile(sys, namespace), (fd) =>
+  const failure = { what: 'cannot open the network namespace', next: 'give a path such as /proc/PID/ns/net or /run/netns/NAME' };
+  return withFd(sys, openFile(sys, namespace, O.O_RDONLY, 0, failure), (fd) =>
     createLink(program, program.expectedAttachType, { kind: 'netns', target: namespace }, { target_fd: fd }),
   );
 }
@@ -88,6 +90,11 @@ export function attachSockmap(program: BpfProgram, map: BpfMap, options: Sockmap
 /** Attaches a program to an infrared receiver, given by its device (`/dev/lirc0`). */
 export function attachLirc(program: BpfProgram, device: string): BpfLink {
   const { sys } = program.kernel;
+  const failure = {
+    what: 'cannot open the infrared receiver',
+    next: 'give one of /dev/lirc*; there is none where no receiver is plugged in or its module is not loaded',
+  };
+  const fd = openFile(sys, device, O.O_RDONLY, 0, failure);
   // It stays on the device when this process dies.
-  return progAttach(program, BPF_ATTACH_TYPE.BPF_LIRC_MODE2, { kind: 'lirc', target: device }, openFile(sys, device), { record: true });
+  return progAttach(program, BPF_ATTACH_TYPE.BPF_LIRC_MODE2, { kind: 'lirc', target: device }, fd, { record: true });
 }

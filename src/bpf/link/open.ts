@@ -3,6 +3,7 @@ import { bpf, bpfError } from '../../sys/bpf.ts';
 import { isErrno } from '../../sys/errno.ts';
 import { ids } from '../ids.ts';
 import type { Kernel } from '../kernel/kernel.ts';
+import { nearPath } from '../near-path.ts';
 import { openPin } from '../pin.ts';
 import { linkInfo, type LinkInfo } from './info.ts';
 import { type BpfLink, KernelLink } from './link.ts';
@@ -19,7 +20,7 @@ export function openLinkById(kernel: Kernel, id: number): BpfLink | null {
 /** Opens a link by its pin; throws E_NOT_PINNED where nothing is there. */
 export function openPinnedLink(kernel: Kernel, path: string): BpfLink {
   const fd = openPin(kernel, path);
-  if (fd === null) throw new UsageError({ code: 'E_NOT_PINNED', what: 'nothing is pinned here', where: { path } });
+  if (fd === null) throw new UsageError({ code: 'E_NOT_PINNED', what: 'nothing is pinned here', where: { path }, next: nearPath(path) });
   return fromFd(kernel, fd);
 }
 

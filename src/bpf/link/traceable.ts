@@ -33,6 +33,6 @@ export function noneFits(kernel: Kernel, pattern: string): UsageError {
     code: 'E_KPROBE',
     what: 'this kernel has no traceable function that fits',
     where: { pattern },
-    ...(next === '' ? {} : { next }),
+    next: next === '' ? 'available_filter_functions of tracefs has those that can be traced' : next,
   });
 }

@@ -70,5 +70,10 @@ function fittingOffsets(path: string, pattern: string): number[] {
     }
   }
   if (offsets.size > 0) return [...offsets];
-  throw new UsageError({ code: 'E_SYMBOL', what: 'the file has no function that fits', where: { path, pattern } });
+  throw new UsageError({
+    code: 'E_SYMBOL',
+    what: 'the file has no function that fits',
+    where: { path, pattern },
+    next: 'readelf --syms --wide shows its functions; * and ? stand for any characters and any one',
+  });
 }

@@ -5,6 +5,7 @@ import { Btf } from '../../btf/btf.ts';
 import { ids } from '../ids.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { btfObjectBytes, btfObjectInfo } from '../kernel/module-btf.ts';
+import { nearPath } from '../near-path.ts';
 import { openPin } from '../pin.ts';
 import { mapInfo, type MapInfo } from './info.ts';
 import { BpfMap, type MapTypes } from './map.ts';
@@ -20,7 +21,7 @@ export function openMapById(kernel: Kernel, id: number): BpfMap | null {
 /** Opens a map by its pin; throws E_NOT_PINNED where nothing is there. */
 export function openPinnedMap(kernel: Kernel, path: string): BpfMap {
   const fd = openPin(kernel, path);
-  if (fd === null) throw new UsageError({ code: 'E_NOT_PINNED', what: 'nothing is pinned here', where: { path } });
+  if (fd === null) throw new UsageError({ code: 'E_NOT_PINNED', what: 'nothing is pinned here', where: { path }, next: nearPath(path) });
   return openMapByFd(kernel, fd);
 }
 

@@ -3,6 +3,7 @@ import { bpf, bpfError } from '../../sys/bpf.ts';
 import { isErrno } from '../../sys/errno.ts';
 import { ids } from '../ids.ts';
 import type { Kernel } from '../kernel/kernel.ts';
+import { nearPath } from '../near-path.ts';
 import { openPin } from '../pin.ts';
 import { programInfo, type ProgramInfo } from './info.ts';
 import { BpfProgram } from './program.ts';
@@ -18,7 +19,7 @@ export function openProgramById(kernel: Kernel, id: number): BpfProgram | null {
 /** Opens a program by its pin; throws E_NOT_PINNED where nothing is there. */
 export function openPinnedProgram(kernel: Kernel, path: string): BpfProgram {
   const fd = openPin(kernel, path);
-  if (fd === null) throw new UsageError({ code: 'E_NOT_PINNED', what: 'nothing is pinned here', where: { path } });
+  if (fd === null) throw new UsageError({ code: 'E_NOT_PINNED', what: 'nothing is pinned here', where: { path }, next: nearPath(path) });
   return openProgramByFd(kernel, fd);
 }
 

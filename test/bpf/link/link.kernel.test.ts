@@ -297,7 +297,7 @@ t.test('cgroup', { skip: findMount('cgroup2') === null ? 'cgroup2 is not mounted
       await sendPackets(3);
       t.ok((collection.variable('seen').get() as bigint) >= 3n);
       t.match(shown(link), { type: 'cgroup', attach_type: 'cgroup_inet_egress' });
-      t.throws(() => attachCgroup(collection.program('on_egress'), `${root}/nothing-here`), /cannot open a file/);
+      t.throws(() => attachCgroup(collection.program('on_egress'), `${root}/nothing-here`), /cannot open the cgroup/);
       link.close();
     });
   } finally {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import type { Kernel } from '../bpf/index.ts';
 import { ContainerCollection, ContainerFilter, ContainerPart, type ContainerScope } from '../enrich/containers/index.ts';
 import type { Cluster } from '../enrich/kubernetes/index.ts';
@@ -73,10 +74,13 @@ export function socketsOf(given: ParsedOptions): RuntimeSockets {
   return sockets;
 }
 
-/** The host's root as given, without a slash at its end; null for this root. */
+/** The host's root as given, without a slash at its end; null for this root. Throws where it is none: nothing would be found below it. */
 export function hostRootOf(given: ParsedOptions): string | null {
-  const root = given.text('host-root') ?? process.env['HOST_ROOT'] ?? '';
-  return root.replace(/\/+$/, '') || null;
+  const asked = given.text('host-root');
+  const root = (asked ?? process.env['HOST_ROOT'] ?? '').replace(/\/+$/, '');
+  if (asked !== null && root !== '' && !existsSync(`${root}/proc`))
+    throw usage(`--host-root ${asked} is no root of a host`, 'there is no proc in it');
+  return root || null;
 }
 
 /** The containers of this machine, with their first names; `cluster` knows more of pods. */

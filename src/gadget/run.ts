@@ -32,6 +32,8 @@ import { RecordList } from './record-list.ts';
 import type { EventSink, RunCounters, RunOptions, RunResult, StopReason } from './run-options.ts';
 
 const maxBufferSize = 2 ** 30;
+/** Node's timers fire at once where they are told more. */
+const longestTimerMs = 2 ** 31 - 1;
 
 interface Tracer extends LossPlace {
   readonly reader: EventSource;
@@ -284,7 +286,8 @@ export class GadgetRun {
       if (this.#state !== 'running' || this.#ending !== null) return;
       batch.remaining--;
       this.#delivery?.guard(() => this.#fetch(batch));
-      if (batch.remaining > 0) this.#schedule(batch, batch.intervalMs);
+      // At least a turn of the event loop later: others want one, too.
+      if (batch.remaining > 0) this.#schedule(batch, Math.max(1, batch.intervalMs));
       else if (this.#tracers.length === 0 && this.#batches.every(({ remaining }) => remaining <= 0)) this.#endSoon('finished');
     };
     if (delayMs > 0) this.#after(delayMs, fetch);
@@ -379,10 +382,12 @@ export class GadgetRun {
   }
 
   #after(ms: number, work: () => void): void {
+    const now = Math.min(ms, longestTimerMs);
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
-      work();
-    }, ms);
+      if (ms > now) this.#after(ms - now, work);
+      else work();
+    }, now);
     this.#timers.add(timer);
   }
 

@@ -4,6 +4,8 @@ import type { EventRecord } from '../gadget/record.ts';
 import { cut, displayWidth, safeText, type Ellipsis } from './terminal.ts';
 
 const defaultWidth = 16;
+/** No terminal is wider; rows are padded to what a gadget.yaml says. */
+const maxWidth = 4096;
 
 /** Columns that the longest value of a kind takes. */
 const widestValues: ReadonlyMap<FieldKind, number> = new Map<FieldKind, number>([
@@ -128,7 +130,7 @@ function numberIn(field: Field, annotation: string, widest: number | null): numb
   if (text === null) return null;
   if (text === 'type') return widest;
   const value = Number(text);
-  return Number.isInteger(value) && value > 0 ? value : null;
+  return Number.isInteger(value) && value > 0 ? Math.min(value, maxWidth) : null;
 }
 
 /** Gives each column what it wants; then what is left over, or missing, is shared in proportion within the limits. */

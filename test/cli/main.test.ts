@@ -55,6 +55,7 @@ t.test('mistakes in typing end with 2 and say what is wrong', async (t) => {
     [['link', 'out'], /link needs a file to write and objects to link/],
     [['inspect', 'a', 'b'], /inspect takes one object/],
     [['list-containers', '--label', 'x'], /-l x is no label/],
+    [['list-containers', '--host-root', '/nonexistent'], /--host-root \/nonexistent is no root of a host/],
     [['list-containers', '--runtime', ''], /--runtime {2}has an empty word/],
   ];
   for (const [args, message] of rows) {
@@ -125,6 +126,25 @@ t.test("help shows what a gadget.yaml calls its parameters without the terminal'
   t.match(out, '--ignore_failed\\x1b[31m');
   t.match(out, 'red\\x1b[31m\\x9b31m');
   t.notOk(out.includes('\x1b') || out.includes('\x9b'));
+});
+
+t.test('a letter that an option has is not taken away by a gadget.yaml', async (t) => {
+  const gadget = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-test-'));
+  t.teardown(() => rmSync(gadget, { recursive: true }));
+  copyFileSync(builtin, path.join(gadget, 'program.bpf.o'));
+  for (const [alias, shown] of [
+    ['o', '    --ignore-failed'],
+    ['i', '-i, --ignore-failed'],
+    ['xy', '    --ignore-failed'],
+  ] as const) {
+    writeFileSync(
+      path.join(gadget, 'gadget.yaml'),
+      `params:\n  ebpf:\n    ignore_failed:\n      key: ignore-failed\n      alias: ${alias}\n`,
+    );
+    const { code, out } = await run('run', gadget, '-o', 'json', '--help');
+    t.equal(code, 0);
+    t.match(out, `\n  ${shown} `, alias);
+  }
 });
 
 t.test('an object that cannot be opened is a result of check', async (t) => {

@@ -328,6 +328,26 @@ void t.test('an iterator again and again', async (t) => {
   t.equal(rows, 3);
 });
 
+void t.test('an interval of zero lets the event loop turn, and a time limit past that of timers does not end at once', async (t) => {
+  const gadget = openGadget({ object: objectOf('tasks'), context: hostContext(sys) });
+  for (const [timeoutMs, reason] of [
+    [300, 'timeout'],
+    [2 ** 40, 'stopped'],
+    [Number.POSITIVE_INFINITY, 'stopped'],
+  ] as const) {
+    const run = new GadgetRun(gadget, { intervalMs: 0, timeoutMs, params: new Map([['pid', process.pid]]) });
+    let batches = 0;
+    run.start({ event() {}, batch: () => void batches++ });
+    if (reason === 'stopped') {
+      await until(() => batches >= 3);
+      await tick(20);
+      t.ok(run.running);
+      run.stop();
+    }
+    t.equal((await run.done).reason, reason);
+  }
+});
+
 void t.test('a map is emptied again and again, and nothing is counted twice or never', async (t) => {
   // asm/unistd_64.h, asm-generic/unistd.h
   const getppid = sys.arch === 'x64' ? 110 : 173;

@@ -46,6 +46,17 @@ void t.test('columns share the width of the terminal', (t) => {
   t.end();
 });
 
+void t.test('a width that a gadget.yaml may ask for is bounded', (t) => {
+  const { source, record } = sourceFixture(
+    'event',
+    annotationsOf({ error: { 'columns.width': '1000000000', 'columns.minwidth': '999999999' } }),
+  );
+  const columns = new ColumnsWriter(source, { fields: [source.field('error'), source.field('proc.comm')] });
+  t.ok(columns.header().length < 10_000);
+  t.ok(columns.row(record).length < 10_000);
+  t.end();
+});
+
 void t.test('kinds of cells', (t) => {
   const { source, record } = sourceFixture(
     'shapes',

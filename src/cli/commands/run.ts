@@ -309,10 +309,14 @@ function counts({ received, lost, discarded }: RunCounters): string {
 /** A gadget's parameters as options. */
 function paramOptions(gadget: Gadget): readonly OptionSpec[] {
   const taken = new Set([...options, ...commonOptions].map((option) => option.name));
+  // Of one letter the first has it: -o is the output's, whatever a gadget.yaml says.
+  const letters = new Set([...options, ...commonOptions].map((option) => option.short));
   return gadget.params.list.flatMap((param) => {
     if (taken.has(param.key)) return [];
     const help = describeParam(param).text;
-    const short = param.alias === '' ? {} : { short: param.alias };
+    const isFree = [...param.alias].length === 1 && !letters.has(param.alias);
+    if (isFree) letters.add(param.alias);
+    const short = isFree ? { short: param.alias } : {};
     return [{ name: param.key, help, ...short, ...(param.typeHint === 'bool' ? {} : { value: param.typeHint.toUpperCase() }) }];
   });
 }

@@ -33,6 +33,8 @@ export class ProcWatcher implements Watcher {
   readonly #spaces = new Map<number, TaskEvent>();
   readonly #folders = new Map<string, FSWatcher>();
   readonly #timers = new Set<NodeJS.Timeout>();
+  /** Those of {@link soonMs} that are still to come. */
+  readonly #looks = new Set<number>();
   #serial = 0n;
   #closed = false;
 
@@ -140,9 +142,13 @@ export class ProcWatcher implements Watcher {
       this.#unwatch(child);
       this.#watch(child);
     }
+    // A hundred containers make thousands of changes: one look serves all that came before it.
     for (const ms of soonMs) {
+      if (this.#looks.has(ms)) continue;
+      this.#looks.add(ms);
       const timer = setTimeout(() => {
         this.#timers.delete(timer);
+        this.#looks.delete(ms);
         this.scan();
       }, ms);
       timer.unref();

@@ -23,11 +23,15 @@ export class ProcessReader {
     this.#proc = `${root}/proc`;
   }
 
-  /** Ids of all processes that can be seen. */
+  /** Ids of all processes that can be seen; none where there is no /proc. */
   pids(): readonly number[] {
-    return readdirSync(this.#proc)
-      .filter((name) => /^\d+$/.test(name))
-      .map(Number);
+    try {
+      return readdirSync(this.#proc)
+        .filter((name) => /^\d+$/.test(name))
+        .map(Number);
+    } catch {
+      return [];
+    }
   }
 
   /** The inode of a process's namespace; 0 where it cannot be seen. */

@@ -36,7 +36,10 @@ enum operation {
 	libgnutls_gnutls_record_send,
 	libgnutls_gnutls_record_recv,
 	libgnutls_gnutls_record_send2,
+	libgnutls_gnutls_bye,
 
+	libssl3_SSL_ForceHandshake,
+	libssl3_SSL_ForceHandshakeWithTimeout,
 	libnspr4_PR_Write,
 	libnspr4_PR_Send,
 	libnspr4_PR_Read,
@@ -81,10 +84,17 @@ struct work {
 const volatile bool record_data = true;
 const volatile bool show_failed = false;
 const volatile bool crypto = true;
+const volatile bool openssl = true;
+const volatile bool gnutls = true;
+const volatile bool nss = true;
 
 GADGET_PARAM(record_data);
 GADGET_PARAM(show_failed);
 GADGET_PARAM(crypto);
+// gadget.yaml loads the programs of a library only where its parameter is true.
+GADGET_PARAM(openssl);
+GADGET_PARAM(gnutls);
+GADGET_PARAM(nss);
 
 GADGET_TRACER_MAP(events, 1024 * 1024 * 4);
 GADGET_TRACER(ssl, events, event);
@@ -216,21 +226,26 @@ static __always_inline int ends(struct pt_regs *ctx, enum operation op, enum dir
 }
 
 #define WATCHES(library, function, buffer, length, direction, kind)                             \
+	WATCHES_AS(library##_##function, library, function, buffer, length, direction, kind)
+
+#define WATCHES_AS(operation, library, function, buffer, length, direction, kind)               \
 	SEC("uprobe/" #library ":" #function)                                                   \
 	int function##_begins(struct pt_regs *ctx)                                              \
 	{                                                                                       \
-		return begins(ctx, library##_##function, buffer, length, direction);            \
+		return begins(ctx, operation, buffer, length, direction);                       \
 	}                                                                                       \
 	SEC("uretprobe/" #library ":" #function)                                                \
 	int function##_ends(struct pt_regs *ctx)                                                \
 	{                                                                                       \
-		return ends(ctx, library##_##function, direction, kind);                        \
+		return ends(ctx, operation, direction, kind);                                   \
 	}
 
 #define ARG(n) gadget_regs_arg(ctx, n)
 
-// SSL_connect and SSL_accept come down to this one.
+// SSL_connect and SSL_accept come down to this one, but a compiler may have put it into them.
 WATCHES(libssl, SSL_do_handshake, 0, 0, neither, returns_state)
+WATCHES_AS(libssl_SSL_do_handshake, libssl, SSL_connect, 0, 0, neither, returns_state)
+WATCHES_AS(libssl_SSL_do_handshake, libssl, SSL_accept, 0, 0, neither, returns_state)
 // 0 asks to be called again, so only 1 is the end.
 WATCHES(libssl, SSL_shutdown, 0, 0, neither, returns_state)
 WATCHES(libssl, SSL_read, ARG(1), 0, received, returns_length)
@@ -242,7 +257,11 @@ WATCHES(libgnutls, gnutls_handshake, 0, 0, neither, returns_zero)
 WATCHES(libgnutls, gnutls_record_send, ARG(1), 0, sent, returns_length)
 WATCHES(libgnutls, gnutls_record_send2, ARG(1), 0, sent, returns_length)
 WATCHES(libgnutls, gnutls_record_recv, ARG(1), 0, received, returns_length)
+WATCHES(libgnutls, gnutls_bye, 0, 0, neither, returns_zero)
 
+// NSS: its own libssl, and the calls of NSPR, on top of which it lies.
+WATCHES(libssl3, SSL_ForceHandshake, 0, 0, neither, returns_zero)
+WATCHES(libssl3, SSL_ForceHandshakeWithTimeout, 0, 0, neither, returns_zero)
 WATCHES(libnspr4, PR_Write, ARG(1), 0, sent, returns_length)
 WATCHES(libnspr4, PR_Send, ARG(1), 0, sent, returns_length)
 WATCHES(libnspr4, PR_Read, ARG(1), 0, received, returns_length)

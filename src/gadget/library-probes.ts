@@ -26,6 +26,7 @@ export class LibraryProbes {
   /** Functions that no file has, by library. */
   readonly #missing = new Map<string, string[]>();
   #attached = 0;
+  #knowsProgram = true;
 
   /** `pid`: the process whose libraries are meant, those of the machine's programs where null. */
   constructor(pid: number | null) {
@@ -36,12 +37,15 @@ export class LibraryProbes {
   attach(program: BpfProgram, library: string, name: string): readonly BpfLink[] {
     const links: BpfLink[] = [];
     try {
-      for (const path of this.#librariesOf(library)) {
-        const offset = this.#offsets.find(path, name);
-        if (offset === null) continue;
-        const ret = isReturnSection(program, 'uretprobe');
-        links.push(attachUprobeAt(program, { kind: 'uprobe', target: `${path}:${name}` }, { path, offset, ret }));
-      }
+      const ret = isReturnSection(program, 'uretprobe');
+      const attach = (path: string, offset: number | null): void => {
+        if (offset !== null) links.push(attachUprobeAt(program, { kind: 'uprobe', target: `${path}:${name}` }, { path, offset, ret }));
+      };
+      const paths = this.#librariesOf(library);
+      for (const path of paths) attach(path, this.#offsets.find(path, name));
+      // A function that the program itself shows is what everybody in the process calls: Node's own OpenSSL, not the machine's.
+      const own = `/proc/${this.#pid}/exe`;
+      if (this.#pid !== null && !paths.includes(own)) attach(own, this.#exportedBy(own, name));
     } catch (error) {
       for (const link of links) link.close();
       throw error;
@@ -71,6 +75,17 @@ export class LibraryProbes {
       });
     }
     for (const message of told) notice(`${message}: not watched`);
+  }
+
+  #exportedBy(path: string, name: string): number | null {
+    if (!this.#knowsProgram) return null;
+    try {
+      return this.#offsets.findExported(path, name);
+    } catch {
+      // It is gone, or not understood: the libraries are watched all the same.
+      this.#knowsProgram = false;
+      return null;
+    }
   }
 
   #librariesOf(library: string): readonly string[] {

@@ -47,7 +47,7 @@ async function traced(args: readonly string[]): Promise<Run> {
   child.stdout.on('data', (data: Buffer) => (text += data.toString()));
   while (!text.includes('ready\n')) await once(child.stdout, 'data');
   const pid = child.pid ?? 0;
-  const gadget = await RunningGadget.start('trace_ssl', ['--pid', String(pid), ...args]);
+  const gadget = await RunningGadget.start('trace_ssl', ['--pid', String(pid), '--gnutls=false', '--nss=false', '--crypto=false', ...args]);
   const from = Date.now();
   child.stdin.write('go\n');
   while (!(text.includes('"heard"') && text.includes('"answered"'))) await once(child.stdout, 'data');
@@ -117,7 +117,7 @@ void t.test('parameters', async (t) => {
 const openssl = spawnSync('openssl', ['version'], { encoding: 'utf8' });
 
 void t.test('keys, in a library of the machine', { skip: openssl.status === 0 ? false : 'there is no program openssl' }, async (t) => {
-  const gadget = await RunningGadget.start('trace_ssl', ['--comm', 'openssl']);
+  const gadget = await RunningGadget.start('trace_ssl', ['--comm', 'openssl', '--gnutls=false', '--nss=false']);
   const made = spawnSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=rawbpf', '-keyout', '/dev/null'], {
     encoding: 'utf8',
   });

@@ -1,11 +1,12 @@
 // Fifty processes that live for one DNS question and fifty that live for one TLS hello, in ten network namespaces that are younger
 // than the gadgets: every row has the right process and namespace, on the side that asks and on the side that is asked.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
+import { Netns, toolPath, until } from '../support/netns.ts';
 import { slowness } from '../support/patience.ts';
 import { commOf, expectProcess, namespaceOf } from '../support/process.ts';
 import { type JsonEvent, RunningGadget } from '../support/run-gadget.ts';
@@ -13,7 +14,7 @@ import { type JsonEvent, RunningGadget } from '../support/run-gadget.ts';
 const patience = 60_000 * slowness;
 t.setTimeout(5 * patience);
 
-const spaces = 10;
+const count = 10;
 const each = 5;
 const answer = '10.9.9.9';
 
@@ -26,15 +27,11 @@ const packages = {
   unshare: 'util-linux',
   setpriv: 'util-linux',
 } as const;
-type Tool = keyof typeof packages;
-const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/sbin'];
-const toolPath = (tool: Tool): string | undefined => folders.map((folder) => path.join(folder, tool)).find((file) => existsSync(file));
-const missing = (Object.keys(packages) as Tool[]).filter((tool) => toolPath(tool) === undefined);
-const skip = missing.length > 0 && `not here: ${missing.map((tool) => `${tool} (Debian's ${packages[tool]})`).join(', ')}`;
+const missing = Object.entries(packages).filter(([tool]) => toolPath(tool) === null);
+const skip = missing.length > 0 && `not here: ${missing.map(([tool, of]) => `${tool} (Debian's ${of})`).join(', ')}`;
 
 /** Asks once, and says which process it was, from which port, and what the answer's last four bytes, an address, are. */
 const askPerl = String.raw`
-  use strict; use Socket qw(:all);
   my ($server, $label) = @ARGV; my $name = "p$$-$label";
   socket(my $s, AF_INET, SOCK_DGRAM, 0) or die $!;
   send($s, pack("n6", $$ & 65535, 0x0100, 1, 0, 0, 0) . pack("C/a C/a C n n", $name, "test", 0, 1, 1), 0, pack_sockaddr_in(53, inet_aton $server)) or die $!;
@@ -44,90 +41,38 @@ const askPerl = String.raw`
 `;
 /** Says which process it is and becomes a client of TLS, which has the same number. */
 const helloPerl = String.raw`
-  use strict; $| = 1; my ($openssl, $server, $label) = @ARGV;
+  my ($openssl, $server, $label) = @ARGV;
   print join(" ", $$, readlink("/proc/self/ns/net") =~ /(\d+)/, "p$$-$label.test"), "\n";
   open STDERR, ">&", \*STDOUT; exec $openssl, "s_client", "-connect", "$server:443", "-servername", "p$$-$label.test" or die $!;
 `;
 
-const children = new Set<ChildProcess>();
 const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-network-'));
+const children = new Set<ChildProcess>();
+const spaces: Netns[] = [];
 t.teardown(async () => {
   const ends = Array.from(children, (child) => once(child, 'close'));
   for (const child of children) child.kill('SIGKILL');
-  await Promise.all(ends);
+  await Promise.all([...ends, ...spaces.map((each) => each.close())]);
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Starts a program that ends with this process at the latest. */
-function start(tool: Tool, args: readonly string[]): ChildProcess {
-  const child = spawn(toolPath('setpriv') ?? '', ['--pdeathsig', 'KILL', toolPath(tool) ?? '', ...args], {
-    cwd: folder,
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+function start(space: Netns, tool: string, args: readonly string[]): ChildProcess {
+  const child = space.spawn(tool, args);
   children.add(child);
   child.once('close', () => children.delete(child));
   return child;
 }
 
-const inside = (pid: number): readonly string[] => ['-t', String(pid), '-n', '--'];
-
-/** A process in a network namespace of its own; the namespace, and the devices in it, end with it. */
-async function freshNamespace(): Promise<number> {
-  const child = start('unshare', ['-n', 'cat']);
-  const echoed = once(child.stdout as NodeJS.EventEmitter, 'data');
-  child.stdin?.write('here\n');
-  await Promise.race([echoed, once(child, 'close').then(() => Promise.reject(new Error('unshare ended')))]);
-  return child.pid ?? 0;
+/** What a client did: the words of its first line, and all it said. */
+interface Client {
+  readonly words: readonly string[];
+  readonly text: string;
+  readonly pid: number;
 }
 
-function ip(pid: number, ...args: readonly string[]): void {
-  const { status, stderr } = spawnSync(toolPath('nsenter') ?? '', [...inside(pid), toolPath('ip') ?? '', ...args], { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}`);
-}
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const end = Date.now() + patience;
-  while (!holds()) {
-    if (Date.now() > end) throw new Error(`still not so: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-const table = (pid: number, name: string): readonly (readonly string[])[] =>
-  readFileSync(`/proc/${pid}/net/${name}`, 'utf8')
-    .trim()
-    .split('\n')
-    .slice(1)
-    .map((line) => line.trim().split(/\s+/));
-
-/** Inode numbers of the sockets that a process holds. */
-function socketsOf(pid: number): ReadonlySet<string> {
-  const sockets = new Set<string>();
-  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-    try {
-      const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
-      if (inode !== undefined) sockets.add(inode);
-    } catch {
-      // Closed since.
-    }
-  }
-  return sockets;
-}
-
-/** Whether the gadget has a packet socket that runs (column 6 of /proc/net/packet) in the namespace of a process. */
-function looksAt(gadget: RunningGadget, pid: number): boolean {
-  const sockets = socketsOf(gadget.pid);
-  return table(pid, 'packet').some((row) => row[5] === '1' && sockets.has(row[8] ?? ''));
-}
-
-/** Runs a client to its end; gives the words of its first line, and all it said. */
-async function client(space: number, args: readonly string[]): Promise<{ words: readonly string[]; text: string; pid: number }> {
-  const child = start('nsenter', [...inside(space), '/usr/bin/perl', '-e', ...args]);
-  child.stdin?.end();
-  let text = '';
-  child.stdout?.on('data', (data: Buffer) => (text += data.toString()));
-  await once(child, 'close');
-  return { words: (text.split('\n')[0] ?? '').split(' '), text, pid: child.pid ?? 0 };
+async function client(space: Netns, script: string, ...args: readonly string[]): Promise<Client> {
+  const { text, pid } = await space.perl(script, ...args);
+  return { words: (text.split('\n')[0] ?? '').split(' '), text, pid };
 }
 
 /** What a process said of itself. */
@@ -201,45 +146,31 @@ void t.test('short-lived clients in fresh namespaces', { skip }, async (t) => {
       gadgets.push(await RunningGadget.start(others === undefined ? name : path.join(others, name, 'program.bpf.o')));
     }
 
-    const home = await freshNamespace();
-    const clients: number[] = [];
-    ip(home, 'link', 'set', 'lo', 'up');
-    for (let i = 0; i < spaces; i++) {
-      const space = await freshNamespace();
-      clients.push(space);
-      ip(home, 'link', 'add', `v${i}`, 'type', 'veth', 'peer', 'name', 'e', 'netns', String(space));
-      ip(home, 'addr', 'add', `10.231.${i}.1/24`, 'dev', `v${i}`);
-      ip(home, 'link', 'set', `v${i}`, 'up');
-      ip(space, 'addr', 'add', `10.231.${i}.2/24`, 'dev', 'e');
-      ip(space, 'link', 'set', 'e', 'up');
-    }
-    const netns = namespaceOf('net', home);
-    t.equal(new Set([namespaceOf('net'), netns, ...clients.map((pid) => namespaceOf('net', pid))]).size, spaces + 2, 'all are different');
+    for (let i = 0; i <= count; i++) spaces.push(await Netns.make());
+    const [home, ...clients] = spaces as [Netns, ...Netns[]];
+    for (const [i, space] of clients.entries()) home.join(space, `v${i}`, [`10.231.${i}.1/24`], [`10.231.${i}.2/24`]);
+    const netns = home.inode;
+    t.equal(new Set([namespaceOf('net'), ...spaces.map(({ inode }) => inode)]).size, count + 2, 'all are different');
 
     const dnsArgs = `--keep-in-foreground --no-resolv --no-hosts --conf-file=/dev/null --pid-file= --user=root --group=root`.split(' ');
-    const dns = start('nsenter', [
-      ...inside(home),
-      toolPath('dnsmasq') ?? '',
-      ...dnsArgs,
-      `--address=/test/${answer}`,
-      '--log-facility=/dev/null',
-    ]);
-    const tls = start('nsenter', [...inside(home), openssl, ...'s_server -www -accept 443 -key key.pem -cert cert.pem'.split(' ')]);
+    const dns = start(home, 'dnsmasq', [...dnsArgs, `--address=/test/${answer}`, '--log-facility=/dev/null']);
+    const files = ['-key', path.join(folder, 'key.pem'), '-cert', path.join(folder, 'cert.pem')];
+    const tls = start(home, 'openssl', ['s_server', '-www', '-accept', '443', ...files]);
     tls.stdout?.resume();
-    await until('dnsmasq listens', () => table(home, 'udp').some((row) => row[1]?.endsWith(':0035')));
-    await until('openssl listens', () => [...table(home, 'tcp'), ...table(home, 'tcp6')].some(listens));
-    for (const gadget of gadgets) for (const pid of [home, ...clients]) await until('a gadget looks', () => looksAt(gadget, pid));
+    await until('dnsmasq listens', () => home.table('udp').some((row) => row[1]?.endsWith(':0035')));
+    await until('openssl listens', () => [...home.table('tcp'), ...home.table('tcp6')].some(listens));
+    for (const gadget of gadgets) for (const space of spaces) await until('a gadget looks', () => space.isWatchedBy(gadget.pid));
     servers = { dns: serverOf(dns), tls: serverOf(tls) };
     t.match(servers, { dns: { netns, comm: 'dnsmasq' }, tls: { netns, comm: 'openssl' } });
 
-    const ask = async (space: number, i: number, n: number): Promise<void> => {
-      const { words, text, pid } = await client(space, [askPerl, '--', `10.231.${i}.1`, `n${i}x${n}`]);
-      t.match(words, [String(pid), String(namespaceOf('net', space)), /^p/, /^\d+$/, answer], `answered: ${text}`);
+    const ask = async (space: Netns, i: number, n: number): Promise<void> => {
+      const { words, text, pid } = await client(space, askPerl, `10.231.${i}.1`, `n${i}x${n}`);
+      t.match(words, [String(pid), String(space.inode), /^p/, /^\d+$/, answer], `answered: ${text}`);
       asked.push({ pid: Number(words[0]), netns: Number(words[1]), name: words[2] ?? '', port: Number(words[3]), comm: 'perl' });
     };
-    const greet = async (space: number, i: number, n: number): Promise<void> => {
-      const { words, text, pid } = await client(space, [helloPerl, '--', openssl, `10.231.${i}.1`, `n${i}x${n}`]);
-      t.match(words, [String(pid), String(namespaceOf('net', space)), /^p/], 'who greets');
+    const greet = async (space: Netns, i: number, n: number): Promise<void> => {
+      const { words, text, pid } = await client(space, helloPerl, openssl, `10.231.${i}.1`, `n${i}x${n}`);
+      t.match(words, [String(pid), String(space.inode), /^p/], 'who greets');
       t.match(text, /SSL handshake has read \d+ bytes/, 'hands are shaken');
       greeted.push({ pid: Number(words[0]), netns: Number(words[1]), name: words[2] ?? '', comm: 'openssl' });
     };
@@ -251,8 +182,8 @@ void t.test('short-lived clients in fresh namespaces', { skip }, async (t) => {
   } finally {
     for (const gadget of gadgets) outputs.push(await gadget.stop());
   }
-  t.equal(asked.length, spaces * each);
-  t.equal(greeted.length, spaces * each);
+  t.equal(asked.length, count * each);
+  t.equal(greeted.length, count * each);
   for (const { lost, code } of outputs) t.match({ lost, code }, { lost: 0, code: 0 });
   const [dnsRows, sniRows] = outputs;
   await t.test('trace_dns', async (t) => expectRows(t, dnsRows?.events ?? [], asked, servers.dns, ['Q', 'R']));

@@ -360,8 +360,8 @@ static STEP long step(__u32 round, struct walk *w)
 #ifdef WITHOUT_BPF_LOOP
 #define MAX_STEPS 2000
 
-/* In a map, and looked at by a global function, the verifier does not follow it from round to round. Such kernels do not
- * interrupt a tracing program for another task. */
+/* In a map, and looked at by a global function, the verifier does not follow it from round to round, and the stack has room.
+ * Such kernels do not interrupt a tracing program for another task. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -376,14 +376,34 @@ __noinline int step_here(void)
 
 	return w ? step(0, w) : 1;
 }
+
+/* Names a walk that is to be done. */
+#define WALK(w)                                                      \
+	__u32 w##_zero = 0;                                          \
+	struct walk *w = bpf_map_lookup_elem(&walks, &w##_zero);     \
+                                                                     \
+	if (!w)                                                      \
+		return 0
+#else
+#define WALK(w)               \
+	struct walk w##_here; \
+	struct walk *w = &w##_here
 #endif
+
+/* Which descriptors count as closed: from first to last; those that exec closes where last is less. */
+static __always_inline void prepare(struct walk *w, __u32 what, __u64 who, __u32 first, __u32 last)
+{
+	w->what = what;
+	w->who = who;
+	w->first = first;
+	w->last = last;
+	w->number = bpf_ktime_get_ns();
+}
 
 static __always_inline __u32 walk(struct task_struct *task, struct walk *w)
 {
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 #ifdef WITHOUT_BPF_LOOP
-	struct walk *here;
-	__u32 zero = 0;
 	__u32 i;
 #endif
 
@@ -392,39 +412,35 @@ static __always_inline __u32 walk(struct task_struct *task, struct walk *w)
 	w->closing = (__u64)BPF_CORE_READ(table, close_on_exec);
 	w->words = table ? (BPF_CORE_READ(table, max_fds) + 63) / 64 : 0;
 	w->word = 0;
+	w->closing_word = 0;
 	w->next = 0;
 	w->found = 0;
 #ifdef WITHOUT_BPF_LOOP
-	bpf_map_update_elem(&walks, &zero, w, BPF_ANY);
 	for (i = 0; i < MAX_STEPS; i++)
 		if (step_here())
 			break;
 	if (i == MAX_STEPS)
 		__sync_fetch_and_add(&unfinished, 1);
-	here = bpf_map_lookup_elem(&walks, &zero);
-	if (here)
-		w->found = here->found;
 #else
+	/* Before Linux 6.7 the verifier follows a callback once, and takes out of it what its first round does not do. Read over
+	 * itself, nothing is known of what is there. */
+	bpf_probe_read_kernel(w, sizeof(*w), w);
 	bpf_loop(1 << 23, step, w, 0);
 #endif
 	return w->found;
 }
 
 /* The process closes these descriptors, or all of them when it ends. */
-static __always_inline void close_range(struct task_struct *task, __u32 first, __u32 last)
+static __always_inline int close_range(struct task_struct *task, __u32 first, __u32 last)
 {
-	struct walk w = {
-		.what = WALK_COUNT,
-		.first = first,
-		.last = last,
-		.who = BPF_CORE_READ(task, tgid),
-		.number = bpf_ktime_get_ns(),
-	};
+	WALK(w);
 
-	if (walk(task, &w) == 0)
-		return;
-	w.what = WALK_LEAVE;
-	walk(task, &w);
+	prepare(w, WALK_COUNT, BPF_CORE_READ(task, tgid), first, last);
+	if (walk(task, w) == 0)
+		return 0;
+	w->what = WALK_LEAVE;
+	walk(task, w);
+	return 0;
 }
 
 SEC("tp_btf/sched_process_fork")
@@ -432,14 +448,15 @@ int BPF_PROG(process_forks, struct task_struct *parent, struct task_struct *chil
 {
 	__u32 tgid = BPF_CORE_READ(child, tgid);
 	__u32 from = BPF_CORE_READ(parent, tgid);
-	struct walk w = { .what = WALK_FORK, .who = (__u64)from << 32 | tgid, .last = ~0U };
+	WALK(w);
 
 	if (tgid == from)
 		return 0;
 	/* Before it is needed: whoever is left alone with a socket must have a name. */
 	remember(tgid, child);
 	remember(from, parent);
-	if (walk(child, &w) == 0)
+	prepare(w, WALK_FORK, (__u64)from << 32 | tgid, 0, ~0U);
+	if (walk(child, w) == 0)
 		bpf_map_delete_elem(&processes, &tgid);
 	return 0;
 }
@@ -459,15 +476,17 @@ int BPF_PROG(process_exits, struct task_struct *task)
 static __always_inline int execs(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct walk w = { .what = WALK_COUNT, .first = 1, .who = BPF_CORE_READ(task, tgid), .number = bpf_ktime_get_ns() };
-	struct closing_key key = { .tgid = w.who };
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+	struct closing_key key = { .tgid = tgid };
+	WALK(w);
 
 	/* Of a call before that did not succeed. */
 	bpf_map_delete_elem(&closing, &key);
-	if (walk(task, &w) == 0)
+	prepare(w, WALK_COUNT, tgid, 1, 0);
+	if (walk(task, w) == 0)
 		return 0;
-	w.what = WALK_LIST;
-	key.index = walk(task, &w);
+	w->what = WALK_LIST;
+	key.index = walk(task, w);
 	bpf_map_delete_elem(&closing, &key);
 	return 0;
 }
@@ -525,7 +544,7 @@ int process_has_executed(void *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u32 tgid = BPF_CORE_READ(task, tgid);
-	struct walk w = { .what = WALK_REFRESH, .who = tgid, .last = ~0U };
+	WALK(w);
 
 #ifdef WITHOUT_BPF_LOOP
 	for (__u32 i = 0; i < 1024; i++)
@@ -535,6 +554,7 @@ int process_has_executed(void *ctx)
 	bpf_loop(1 << 20, leave_listed, &tgid, 0);
 #endif
 	remember(tgid, task);
-	walk(task, &w);
+	prepare(w, WALK_REFRESH, tgid, 0, ~0U);
+	walk(task, w);
 	return 0;
 }

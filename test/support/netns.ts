@@ -60,6 +60,14 @@ export class Netns {
     if (status !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}`);
   }
 
+  /** What ip(8) says of a device. */
+  link(name: string): { readonly ifindex: number; readonly address: string } {
+    const { stdout } = spawnSync(found('nsenter'), [...this.#enter, found('ip'), '-json', 'link', 'show', name], { encoding: 'utf8' });
+    const [link] = JSON.parse(stdout) as { ifindex: number; address: string }[];
+    if (link === undefined) throw new Error(`there is no device ${name}`);
+    return link;
+  }
+
   /** A veth pair between this namespace and another one, with an address at each end, both up: `10.1.2.1/24`, `fd00::1/64`. */
   join(other: Netns, name: string, mine: readonly string[], theirs: readonly string[], otherName = 'eth0'): void {
     this.ip('link', 'add', name, 'type', 'veth', 'peer', 'name', otherName, 'netns', String(other.pid));

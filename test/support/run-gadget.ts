@@ -31,6 +31,7 @@ export interface GadgetOutput {
 export class RunningGadget {
   readonly #child: ChildProcess;
   readonly #stdout: Buffer[] = [];
+  readonly #ended: Promise<[number | null]>;
   #stderr = '';
 
   private constructor(name: string, args: readonly string[]) {
@@ -38,6 +39,7 @@ export class RunningGadget {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    this.#ended = once(this.#child, 'close') as Promise<[number | null]>;
     this.#child.stdout?.on('data', (data: Buffer) => this.#stdout.push(data));
     this.#child.stderr?.on('data', (data: Buffer) => (this.#stderr += data.toString()));
   }
@@ -45,10 +47,9 @@ export class RunningGadget {
   /** Starts a gadget; resolves when everything is attached. Throws what it said where it ends before. */
   static async start(name: string, args: readonly string[] = []): Promise<RunningGadget> {
     const gadget = new RunningGadget(name, args);
-    const ended = once(gadget.#child, 'close');
     while (!/: attached$/m.test(gadget.#stderr)) {
       const woken = once(gadget.#child.stderr as NodeJS.EventEmitter, 'data');
-      await Promise.race([woken, ended]);
+      await Promise.race([woken, gadget.#ended]);
       if (gadget.#child.exitCode !== null) throw new Error(`${name} ended: ${gadget.#stderr}`);
     }
     return gadget;
@@ -59,11 +60,10 @@ export class RunningGadget {
     return this.#child.pid ?? 0;
   }
 
-  /** Ends it as Ctrl-C does; gives all events. */
+  /** Ends it as Ctrl-C does; gives all events. Harmless when repeated. */
   async stop(): Promise<GadgetOutput> {
-    const ended = once(this.#child, 'close');
     this.#child.kill('SIGINT');
-    const [code] = (await ended) as [number | null];
+    const [code] = await this.#ended;
     const lines = Buffer.concat(this.#stdout).toString().split('\n').filter(Boolean);
     const [, received, lost] = /: (\d+) received, (\d+) lost/.exec(this.#stderr) ?? [];
     return {

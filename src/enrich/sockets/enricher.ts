@@ -70,6 +70,8 @@ export class SocketEnricher {
   readonly #collection: Collection;
   readonly #sweeps: readonly IterLink[];
   readonly #timer: NodeJS.Timeout;
+  readonly #notice: (message: string) => void;
+  #toldFull = false;
   #closed = false;
 
   /** Loads and attaches; throws what these throw, and nothing stays behind then. */
@@ -77,6 +79,7 @@ export class SocketEnricher {
     this.kernel = kernel;
     this.layout = socketLayout(options.fields ?? { cwd: 0, exepath: 0 });
     const notice = options.notice ?? ((): void => {});
+    this.#notice = notice;
     // bpf_loop(): until then the verifier walks through each round.
     const hasLoop = options.bounded !== true && kernel.version >= versionCode(5, 17);
     const spec = openObject(readFileSync(objectUrl(hasLoop ? 'sockets' : 'sockets-bounded')), { name: 'sockets' });
@@ -153,6 +156,10 @@ export class SocketEnricher {
   sweep(): void {
     if (this.#closed) return;
     for (const link of this.#sweeps) link.read();
+    const { notFitting } = this.counters;
+    if (notFitting === 0 || this.#toldFull) return;
+    this.#toldFull = true;
+    this.#notice(`${notFitting} sockets had no room among the ${this.sockets.maxEntries} that are remembered: nobody is shown for them`);
   }
 
   /** Detaches everything and lets go of the maps; harmless when repeated. */

@@ -1,13 +1,19 @@
 import t from 'tap';
 import { Kernel } from '../../../src/bpf/index.ts';
 import { SocketEnricher } from '../../../src/enrich/sockets/index.ts';
+import { kernelVersion, versionCode } from '../../../src/sys/kernel-version.ts';
 import { networkPerl } from '../../support/network.ts';
 import { runPerl } from '../../support/process.ts';
+import { keyOf, pidOf } from './entries.ts';
 import { runCases } from './cases.ts';
 import { connectionsLeaveNothing } from './churn.ts';
 
 // Slow machines take their time.
 t.setTimeout(110_000);
+
+/** Linux 5.11: connections remember their listener. Before, what comes in first is nobody's while a port is shared. */
+const knowsListeners = kernelVersion() >= versionCode(5, 11);
+const firstOfConnection = new Set(['listeners', 'orphan', 'thread']);
 
 void t.test('who sends and who receives, in every case', async (t) => {
   const { cases, lost } = await runCases();
@@ -21,7 +27,9 @@ void t.test('who sends and who receives, in every case', async (t) => {
   for (const [name, all] of cases) {
     for (const { side, isAnswer, pid, isShared, told, comm } of all) {
       const what = `${name}: ${side} ${isAnswer ? 'an answer' : 'a question'}`;
-      if (isShared) t.same([told, comm], [0, 'ambiguous'], what);
+      if (!knowsListeners && told === 0 && side === 'receives' && !isAnswer && firstOfConnection.has(name))
+        t.equal(comm, 'ambiguous', what);
+      else if (isShared) t.same([told, comm], [0, 'ambiguous'], what);
       else if (side === 'sends') t.equal(told, pid, what);
       else if (pid !== 0) t.equal(told, pid, what);
       else if (name === 'workers' && !isAnswer) t.same([told, comm], [0, 'ambiguous'], what);
@@ -31,15 +39,6 @@ void t.test('who sends and who receives, in every case', async (t) => {
     }
   }
 });
-
-function keyOf(netns: number, proto: number, port: number): Uint8Array {
-  const key = new DataView(new ArrayBuffer(12));
-  key.setUint32(0, netns, true);
-  key.setUint16(4, 2, true);
-  key.setUint8(6, proto);
-  key.setUint16(8, port, true);
-  return new Uint8Array(key.buffer);
-}
 
 void t.test('a process that lives for a moment in a namespace that is new', async (t) => {
   const kernel = new Kernel();
@@ -53,8 +52,7 @@ void t.test('a process that lives for a moment in a namespace that is new', asyn
   const found = Array.from(text.matchAll(/netns (\d+)\s+socket (\d+) (\d+)/g));
   t.equal(found.length, 20);
   for (const [, netns, port, pid] of found) {
-    const value = enricher.sockets.lookup(keyOf(Number(netns), 17, Number(port)));
-    t.equal(value === null ? 0 : new DataView(value.buffer).getUint32(12, true), Number(pid), `port ${port}`);
+    t.equal(pidOf(enricher.sockets.lookup(keyOf(Number(netns), 17, Number(port)))), Number(pid), `port ${port}`);
   }
 });
 

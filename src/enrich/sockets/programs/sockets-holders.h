@@ -282,9 +282,7 @@ __noinline int visit(__u64 address, __u32 what, __u64 who, __u64 walk)
 
 /* A walk through the open descriptors of a process. */
 struct walk {
-	__u64 files;
-	__u64 open;
-	__u64 closing;
+	struct fdtable *table;
 	/* The word of the bit map that is looked at, and the one after. */
 	__u64 word;
 	__u64 closing_word;
@@ -320,6 +318,7 @@ static __always_inline __u32 lowest_bit(__u64 word)
 /* Looks at one descriptor, or goes on to the next 64 of them. */
 static STEP long step(__u32 round, struct walk *w)
 {
+	struct fdtable *table = w->table;
 	struct file *file = NULL;
 	bool closes;
 	__u64 sk;
@@ -329,16 +328,16 @@ static STEP long step(__u32 round, struct walk *w)
 	if (w->word == 0) {
 		if (w->next >= w->words)
 			return 1;
-		bpf_probe_read_kernel(&w->word, 8, (void *)(w->open + (__u64)w->next * 8));
+		bpf_probe_read_kernel(&w->word, 8, BPF_CORE_READ(table, open_fds) + w->next);
 		if (w->last < w->first)
-			bpf_probe_read_kernel(&w->closing_word, 8, (void *)(w->closing + (__u64)w->next * 8));
+			bpf_probe_read_kernel(&w->closing_word, 8, BPF_CORE_READ(table, close_on_exec) + w->next);
 		w->next++;
 		return 0;
 	}
 	bit = lowest_bit(w->word);
 	w->word &= w->word - 1;
 	fd = (w->next - 1) * 64 + bit;
-	bpf_probe_read_kernel(&file, sizeof(file), (void *)(w->files + (__u64)fd * 8));
+	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
 	sk = socket_of(file);
 	if (!sk)
 		return 0;
@@ -407,9 +406,7 @@ static __always_inline __u32 walk(struct task_struct *task, struct walk *w)
 	__u32 i;
 #endif
 
-	w->files = (__u64)BPF_CORE_READ(table, fd);
-	w->open = (__u64)BPF_CORE_READ(table, open_fds);
-	w->closing = (__u64)BPF_CORE_READ(table, close_on_exec);
+	w->table = table;
 	w->words = table ? (BPF_CORE_READ(table, max_fds) + 63) / 64 : 0;
 	w->word = 0;
 	w->closing_word = 0;

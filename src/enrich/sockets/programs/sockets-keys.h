@@ -230,14 +230,12 @@ static __noinline void forget_connection(struct socket_state *state, __u64 sk)
 static __noinline void claim_connection(struct socket_state *state, __u64 sk)
 {
 	struct flow_key flow;
-	struct socket_key key;
 	struct owner *entry;
 
 	if (!connection_of((struct sock *)sk, state, &flow))
 		return;
 	if (!(state->claims & CLAIM_CONNECTION)) {
-		key = flow.key;
-		entry = bpf_map_lookup_elem(&gadget_sockets, &key);
+		entry = bpf_map_lookup_elem(&gadget_sockets, &flow.key);
 		if (!entry || !entry->ambiguous)
 			return;
 	} else if (flow.rport != state->connection.rport || flow.raddr[0] != state->connection.raddr[0] ||
@@ -265,14 +263,14 @@ static __noinline void claim_connection(struct socket_state *state, __u64 sk)
 static __noinline void claim_keys(struct socket_state *state, __u64 sk, bool isBound)
 {
 	struct flow_key flow;
-	struct socket_key key = state->key;
 	bool takesIpv4 = takes_ipv4(state);
 
-	if (!(state->claims & CLAIM_OWN) && claim(&gadget_sockets, &key, state, sk))
+	flow.key = state->key;
+	if (!(state->claims & CLAIM_OWN) && claim(&gadget_sockets, &flow.key, state, sk))
 		state->claims |= CLAIM_OWN;
 	if (takesIpv4 && !(state->claims & CLAIM_IPV4)) {
-		key.family = AF_INET;
-		if (claim(&gadget_sockets, &key, state, sk))
+		flow.key.family = AF_INET;
+		if (claim(&gadget_sockets, &flow.key, state, sk))
 			state->claims |= CLAIM_IPV4;
 	}
 	if (!isBound)
@@ -289,14 +287,15 @@ static __noinline void claim_keys(struct socket_state *state, __u64 sk, bool isB
 
 static __always_inline void reclaim_keys(struct socket_state *state, __u64 sk, __u32 before)
 {
-	struct socket_key key = state->key;
 	struct flow_key flow;
 
+	/* One key after the other in the same place: before Linux 6.8 the stack is full to its last byte. */
+	flow.key = state->key;
 	if (state->claims & CLAIM_OWN)
-		reclaim(&gadget_sockets, &key, state, sk, before);
+		reclaim(&gadget_sockets, &flow.key, state, sk, before);
 	if (state->claims & CLAIM_IPV4) {
-		key.family = AF_INET;
-		reclaim(&gadget_sockets, &key, state, sk, before);
+		flow.key.family = AF_INET;
+		reclaim(&gadget_sockets, &flow.key, state, sk, before);
 	}
 	bound_key(state, &flow);
 	if (state->claims & CLAIM_BOUND)
@@ -309,15 +308,15 @@ static __always_inline void reclaim_keys(struct socket_state *state, __u64 sk, _
 
 static __always_inline void unclaim_keys(struct socket_state *state, __u64 sk)
 {
-	struct socket_key key = state->key;
 	struct flow_key flow;
 
 	forget_connection(state, sk);
+	flow.key = state->key;
 	if (state->claims & CLAIM_OWN)
-		unclaim(&gadget_sockets, &key, state, sk);
+		unclaim(&gadget_sockets, &flow.key, state, sk);
 	if (state->claims & CLAIM_IPV4) {
-		key.family = AF_INET;
-		unclaim(&gadget_sockets, &key, state, sk);
+		flow.key.family = AF_INET;
+		unclaim(&gadget_sockets, &flow.key, state, sk);
 	}
 	bound_key(state, &flow);
 	if (state->claims & CLAIM_BOUND)

@@ -1,4 +1,4 @@
-import { FormatError } from '../error.ts';
+import { FormatError, UnsupportedError } from '../error.ts';
 import { readText } from './kernel-version.ts';
 
 /** No kernel has more (CONFIG_NR_CPUS is at most 8192); it bounds what a broken list can make us allocate. */
@@ -20,17 +20,27 @@ export function parseCpuList(text: string): number[] {
   return cpus;
 }
 
-function read(name: 'possible' | 'online' | 'present'): readonly number[] {
+function read(name: 'possible' | 'online'): readonly number[] | null {
   const text = readText(`/sys/devices/system/cpu/${name}`);
-  return text === null ? [0] : parseCpuList(text);
+  return text === null ? null : parseCpuList(text);
 }
 
 let possible: readonly number[] | null = null;
 
-/** CPUs that can ever come online; it never changes while the system runs. */
+/**
+ * CPUs that can ever come online; it never changes while the system runs. Throws E_CPUS where sysfs does not tell: the kernel copies
+ * a value for each of them, and a guess would have it write past the end of a buffer.
+ */
 export function possibleCpus(): readonly number[] {
   possible ??= read('possible');
-  return possible;
+  if (possible !== null) return possible;
+  throw new UnsupportedError({
+    code: 'E_CPUS',
+    what: 'it is not known how many CPUs this machine can have',
+    where: { file: '/sys/devices/system/cpu/possible' },
+    why: 'the file cannot be read',
+    next: 'mount sysfs: mount -t sysfs sysfs /sys (in a container: give it /sys, read-only will do)',
+  });
 }
 
 /** How many values a per-CPU map has per key. */
@@ -38,7 +48,7 @@ export function possibleCpuCount(): number {
   return possibleCpus().length;
 }
 
-/** CPUs that are online now. */
+/** CPUs that are online now; the first where sysfs does not tell. */
 export function onlineCpus(): readonly number[] {
-  return read('online');
+  return read('online') ?? [0];
 }

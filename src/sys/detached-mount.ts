@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs';
 import { toCString } from '../bytes/text.ts';
+import { UnsupportedError } from '../error.ts';
 import { FS } from './constants.ts';
 import { SyscallError } from './errno.ts';
 import type { DirFd } from './fds.ts';
@@ -98,6 +100,14 @@ export function openFs(sys: Sys, type: KernelFs): FsAccess {
     throw new SyscallError('fsopen', fd, {
       what: `${type} is not mounted and cannot be mounted for this process alone`,
       next: `mount it: mount -t ${type} ${type === 'bpf' ? 'bpffs' : type} ${usualPlaces[type]}`,
+    });
+  }
+  if (sys.real && !existsSync('/proc/self/fd')) {
+    closeFd(sys, fd);
+    throw new UnsupportedError({
+      code: 'E_PROC',
+      what: `${type} is not mounted, and without /proc a mount for this process alone cannot be reached`,
+      next: `mount /proc: mount -t proc proc /proc`,
     });
   }
   return new DetachedFs(sys, fd as DirFd);

@@ -176,6 +176,7 @@ export class GadgetRun {
     gadget.stacks.bind(this.#collection.maps.get(kernelStackMap) ?? null);
     gadget.userStacks.bind(this.#collection.maps.get(userStackMap) ?? null, this.#collection.maps.get(buildIdMap) ?? null);
     // Types, symbols and configuration are only needed for loading: a few MB that a long run can do without.
+    this.#collection.forgetLinking();
     if (this.#options.kernel === undefined) this.#kernel.dropCaches();
   }
 

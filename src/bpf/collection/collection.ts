@@ -121,6 +121,11 @@ export class Collection {
     return links;
   }
 
+  /** Lets go of how its programs were linked, and with that of the kernel's types: for a collection that stays for long. */
+  forgetLinking(): void {
+    for (const program of this.programs.values()) program.forgetLinking();
+  }
+
   /** Detaches what was attached through it and lets go of programs, maps and variables; idempotent. */
   close(): void {
     for (const link of this.#links.splice(0).toReversed()) link.close();

@@ -1,13 +1,16 @@
 import type { ProgFd } from '../../sys/fds.ts';
 import { ObjectFd } from '../fd.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import type { LinkedProgram } from '../object/linked.ts';
+import type { InfoRecords, LinkedProgram } from '../object/linked.ts';
 import type { ProgramSpec } from '../object/spec.ts';
 import { pinObject } from '../pin.ts';
 import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
 import { nameOf } from '../uapi/names.ts';
 import { programInfo, type ProgramInfo, translatedInsns } from './info.ts';
 import { testRun, type TestRunOptions, type TestRunResult } from './test-run.ts';
+
+const noBytes = new Uint8Array(0);
+const noRecords: InfoRecords = { recordSize: 0, count: 0, bytes: noBytes };
 
 /** What a {@link BpfProgram} knows of itself. */
 export interface ProgramShape {
@@ -39,8 +42,8 @@ export class BpfProgram implements ProgramShape {
   readonly type: number;
   readonly expectedAttachType: number;
   readonly spec: ProgramSpec | null;
-  readonly linked: LinkedProgram | null;
   readonly log: string;
+  #linked: LinkedProgram | null;
   readonly #owned: ObjectFd<'prog'>;
 
   /** Takes over a descriptor; {@link loadProgram}, {@link openProgramById} and {@link openPinnedProgram} are what users call. */
@@ -51,13 +54,35 @@ export class BpfProgram implements ProgramShape {
     this.type = shape.type;
     this.expectedAttachType = shape.expectedAttachType;
     this.spec = shape.spec;
-    this.linked = shape.linked;
+    this.#linked = shape.linked;
     this.log = shape.log;
   }
 
   /** The open descriptor; throws E_CLOSED after close(). */
   get fd(): ProgFd {
     return this.#owned.fd;
+  }
+
+  /** How it was linked; null where it was opened. */
+  get linked(): LinkedProgram | null {
+    return this.#linked;
+  }
+
+  /** Lets go of {@link linked} but for what attaching needs: relocations hold on to the object's types and the kernel's. */
+  forgetLinking(): void {
+    const { linked } = this;
+    if (linked === null) return;
+    const { spec, fixups, attachBtfId, attachBtfModule, attachError, expectedAttachType } = linked;
+    const attach = { spec, fixups, attachBtfId, attachBtfModule, attachError, expectedAttachType };
+    this.#linked = {
+      ...attach,
+      insns: noBytes,
+      funcInfo: noRecords,
+      lineInfo: noRecords,
+      coreRelocations: [],
+      jumpTables: [],
+      functions: [],
+    };
   }
 
   get closed(): boolean {

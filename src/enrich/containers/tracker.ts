@@ -56,6 +56,7 @@ export class Tracker implements Watcher {
         if (link !== null) loaded.addLink(link);
       }
       loaded.addLink(attachTracepoint(loaded.program('moved'), 'syscalls/sys_exit_setns'));
+      loaded.forgetLinking();
       const events = loaded.map('events');
       return { collection: loaded, reader: new RingbufReader(kernel.sys, events.fd, events.maxEntries) };
     });

@@ -51,6 +51,7 @@ export class NamespaceWatch {
     const spec = openObject(readFileSync(objectUrl), { name: 'namespaces' });
     const { collection, reader, tasks } = undoOnError((undo) => {
       const loaded = undo.own(loadCollection(kernel, spec, { variables: { host_netns: this.host } }));
+      loaded.forgetLinking();
       for (const name of tracing) {
         const link = attachProgram(loaded.program(name));
         if (link !== null) loaded.addLink(link);

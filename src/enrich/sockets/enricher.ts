@@ -107,6 +107,7 @@ export class SocketEnricher {
           },
         }),
       );
+      loaded.forgetLinking();
       attachTracing(loaded, notice);
       attachCgroups(kernel, loaded, notice);
       const map = (name: string): BpfMap => loaded.map(name);

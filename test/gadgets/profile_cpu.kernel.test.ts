@@ -3,6 +3,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { superBlockDevice } from '../support/device.ts';
+import { slowness } from '../support/patience.ts';
 import { expectProcess } from '../support/process.ts';
 import { RunningGadget, type GadgetOutput, type JsonEvent } from '../support/run-gadget.ts';
 
@@ -63,10 +65,10 @@ void t.test('samples of a process that is busy in known functions', { skip }, as
 
   const samples = rows.reduce((sum, row) => sum + row.samples, 0);
   // 49 a second of its own time; the gadget sees some that /proc counts before and after.
-  t.ok(samples > (ticks * 0.49) / 2 && samples < ticks * 0.49 * 2 + 20, `${samples} samples in ${ticks} hundredths of a second`);
+  t.ok(samples > (ticks * 0.49) / 2 && samples < ticks * 0.49 * 2 + 20 * slowness, `${samples} samples in ${ticks} hundredths of a second`);
   t.equal(output.received, rows.length, 'all rows are counted');
 
-  const { ino, mtimeNs, dev } = statSync(busyPath, { bigint: true });
+  const { ino, mtimeNs } = statSync(busyPath, { bigint: true });
   const text = /^([0-9a-f]+)-([0-9a-f]+) r-xp ([0-9a-f]+) .*busy$/m.exec(readFileSync(`/proc/${pid}/maps`, 'utf8'));
   const [start, offset] = [Number.parseInt(text?.[1] ?? '', 16), Number.parseInt(text?.[3] ?? '', 16)];
   const inLeaf = rows.filter(({ user_stack_raw: { symbols } }) => symbols.startsWith('busy_leaf; busy_middle; main'));
@@ -80,8 +82,7 @@ void t.test('samples of a process that is busy in known functions', { skip }, as
     t.equal(stack.addresses.split('; ').length, stack.symbols.split('; ').length, `${what}: a name for each address`);
     t.equal(stack.buildid.split('; ')[0], `${buildId} +${(first - start + offset).toString(16)}`, `${what}: place in the file`);
     t.match(stack, {
-      major: Number((dev >> 8n) & 0xfffn),
-      minor: Number((dev & 0xffn) | ((dev >> 12n) & 0xfff00n)),
+      ...superBlockDevice(busyPath),
       inode: Number(ino),
       mtime_sec: Number(mtimeNs / 1_000_000_000n),
       mtime_nsec: Number(mtimeNs % 1_000_000_000n),
@@ -111,8 +112,12 @@ void t.test('samples of a process that is busy in the kernel', { skip }, async (
   for (const { kern_stack: stack, proc } of inKernel) {
     t.equal(proc.comm, 'dd');
     // Between the calls, in the few instructions before and after them, a sample has the path of every call alone; write() to
-    // /dev/null is one of those too.
-    t.match(stack, /(?:^|; )(?:vfs_read|ksys_read|do_syscall_64|invoke_syscall|el0_svc)(?:; |$)/, 'in a system call');
+    // /dev/null is one of those too. Or an interrupt came in between.
+    t.match(
+      stack,
+      /(?:^|; )(?:vfs_read|ksys_read|do_syscall_64|invoke_syscall|el0_svc|irqentry_\w+|asm_sysvec_\w+)(?:; |$)/,
+      'in a system call',
+    );
   }
   const taken = (all: readonly Row[]): number => all.reduce((sum, { samples }) => sum + samples, 0);
   const inRead = inKernel.filter(({ kern_stack: stack }) => /(?:^|; )(?:vfs_read|ksys_read)(?:; |$)/.test(stack));

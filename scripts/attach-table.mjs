@@ -3,10 +3,11 @@
 //   node scripts/attach-table.mjs --here             measures this machine's kernel first
 //   node scripts/attach-table.mjs --kernel 6.1 ...   measures Debian kernels in VMs first (see scripts/vm/run.mjs)
 //                                                    (6.1/arm64: of that architecture)
+//   --timeout S                                      of each VM; what was measured until then is kept
 //   --part PART                                      measures section names with PART in them, and keeps the other results
 // Measuring needs root; the fixtures are made by scripts/build-fixtures.mjs.
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -17,22 +18,32 @@ const folder = path.join(root, 'docs', 'attach');
 const { values } = parseArgs({
   options: {
     part: { type: 'string', default: '' },
+    timeout: { type: 'string', default: '1800' },
     here: { type: 'boolean', default: false },
     kernel: { type: 'string', multiple: true, default: [] },
   },
 });
 
-/** Runs a command that prints a result as JSON, and keeps it under its kernel's version. */
+/** Runs a command that prints its results as lines of JSON, and keeps them under its kernel's name, with older ones of what it left out. */
 function keep(command, name) {
   const [program, ...args] = command;
-  const text = execFileSync(program, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 26 });
-  const result = JSON.parse(text);
+  const { stdout, status } = spawnSync(program, args, {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    maxBuffer: 1 << 26,
+  });
+  const [machine, ...fresh] = stdout
+    .split('\n')
+    .filter((line) => line.startsWith('{') && line.endsWith('}'))
+    .map((line) => JSON.parse(line));
+  if (status !== 0) process.exitCode = 1;
+  if (machine === undefined) return;
   mkdirSync(folder, { recursive: true });
   const file = path.join(folder, `${name}.json`);
-  if (values.part !== '') {
-    const fresh = new Map(result.rows.map((row) => [row.section, row]));
-    result.rows = JSON.parse(readFileSync(file, 'utf8')).rows.map((row) => fresh.get(row.section) ?? row);
-  }
+  const rows = new Map((existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).rows : []).map((row) => [row.section, row]));
+  for (const row of fresh) rows.set(row.section, row);
+  const result = { ...machine, rows: [...rows.values()] };
   writeFileSync(file, `${JSON.stringify(result, null, 1)}\n`);
 }
 
@@ -44,7 +55,7 @@ for (const kernel of values.kernel) {
   const [version, arch] = kernel.split('/');
   const other = arch === 'arm64' ? ['--arch', 'arm64', '--root', rootFilesystem(path.join(os.homedir(), '.cache/vm-run'), root)] : [];
   const within = arch === 'arm64' ? ['sh', '-c', `cd ${PROJECT} && exec "$@"`, 'sh'] : [];
-  const vm = ['node', 'scripts/vm/run.mjs', '--kernel', version, ...other, '--timeout', '1800', '--', ...within, ...measure];
+  const vm = ['node', 'scripts/vm/run.mjs', '--kernel', version, ...other, '--timeout', values.timeout, '--', ...within, ...measure];
   keep(vm, kernel.replace('/', '-'));
 }
 
@@ -107,7 +118,7 @@ number is that of the reason below the table. [kernels.md](kernels.md) has the g
 
 | kernel | architecture | loaded | attached | fired |
 |---|---|---|---|---|
-${results.map((result, i) => `| ${result.release}${result.file === 'host.json' ? ' (built without kprobes, trampolines and LSM)' : ' (Debian)'} | ${result.arch} | ${loaded[i]} of ${result.rows.size} | ${attached[i]} | ${fired[i]} |`).join('\n')}
+${results.map((result, i) => `| ${result.release}${result.file === 'host.json' ? ' (built without kprobes, trampolines and LSM)' : ' (Debian)'} | ${result.arch} | ${loaded[i]} of ${sections.length} | ${attached[i]} | ${fired[i]} |`).join('\n')}
 
 Sections without a target to attach to by themselves are given one: \`cgroup/\`, \`sockops\`, \`lsm_cgroup\` a cgroup; \`tc\`, \`tcx\`,
 \`classifier\`, \`xdp\` the loopback device of a network namespace made for it; the programs of device and CPU maps a packet sent

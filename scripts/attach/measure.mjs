@@ -339,7 +339,9 @@ function enterCgroup() {
   };
 }
 
-const rows = [];
+// A line of JSON for the kernel and for each row, as they come: a run that is cut short has not been for nothing.
+const tell = (record) => process.stdout.write(`${JSON.stringify(record)}\n`);
+tell({ kernel: os.release().replace(/^(\d+\.\d+\.\d+).*/, '$1'), arch: process.arch });
 const leave = enterCgroup();
 try {
   triggers.call('unshare', CLONE_NEWNET);
@@ -350,12 +352,9 @@ try {
     process.stderr.write(
       `${row.fired ? 'fired   ' : row.attached ? 'attached' : row.loaded ? 'loaded  ' : '-       '} ${pattern}${row.why === undefined ? '' : `: ${row.why}`}\n`,
     );
-    rows.push(row);
+    tell(row);
   }
 } finally {
   leave();
 }
-process.stdout.write(
-  `${JSON.stringify({ kernel: os.release().replace(/^(\d+\.\d+\.\d+).*/, '$1'), arch: process.arch, rows }, null, 1)}\n`,
-);
-process.exit(0);
+process.stdout.write('', () => process.exit(0));

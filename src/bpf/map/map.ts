@@ -1,4 +1,4 @@
-import { UsageError } from '../../error.ts';
+import { UnsupportedError, UsageError } from '../../error.ts';
 import type { Btf } from '../../btf/btf.ts';
 import { bpf, type BpfCommand, bpfError } from '../../sys/bpf.ts';
 import { isErrno } from '../../sys/errno.ts';
@@ -191,10 +191,24 @@ export class BpfMap implements MapShape {
     return true;
   }
 
-  /** Takes a key out and returns its value in one step, null where there was none (hash types since Linux 5.14). */
+  /** Takes a key out and returns its value in one step, null where there was none (hash types since Linux 5.14, before E_MAP_TAKE). */
   lookupAndDelete(key: Uint8Array): Uint8Array | null {
     this.#checkKey(key);
-    return this.#read('BPF_MAP_LOOKUP_AND_DELETE_ELEM', key, 0);
+    const value = new Uint8Array(this.copiedValueSize);
+    const result = bpf(this.kernel.sys, 'BPF_MAP_LOOKUP_AND_DELETE_ELEM', { map_fd: this.fd, key, value });
+    if (isErrno(result, 'ENOENT')) return null;
+    // ENOTSUPP, the kernel's own 524: before 5.14 queues and stacks alone could do it.
+    if (result === -524) {
+      throw new UnsupportedError({
+        code: 'E_MAP_TAKE',
+        what: 'this kernel takes no entry out of this type of map in one step',
+        where: { map: this.name, type: this.typeName },
+        why: 'hash types can from Linux 5.14 on',
+        next: 'look it up and delete it, if nobody else writes to it meanwhile',
+      });
+    }
+    this.check(result, 'BPF_MAP_LOOKUP_AND_DELETE_ELEM');
+    return value;
   }
 
   /** Queue, stack: appends a value; `replaceOldest` makes room in a full one. A bloom filter: adds it. */

@@ -202,3 +202,57 @@ t.test('pins', { skip: bpffs === null ? 'no BPF file system can be mounted here'
   t.throws(() => loadCollection(kernel, pinned, { pinRoot: folder, programs: ['refused'] }), { code: 'E_VERIFIER' });
   t.same(readdirSync(folder), [], 'a load that fails takes its pins back');
 });
+
+t.test(
+  'a load with a pin, or attaching, that fails at call N leaves no pin and no link, for every N',
+  { skip: bpffs === null ? 'no BPF file system can be mounted here' : false, timeout: 110_000 * slowness },
+  async (t) => {
+    const folder = `${bpffs}/swept`;
+    const pinned = { ...spec, maps: spec.maps.map((map) => (map.name === 'by_pid' ? { ...map, pinning: 1 } : map)) };
+    const options = { pinRoot: folder, programs: ['on_tracepoint', 'on_raw_tracepoint', 'tail_target'] };
+    const before = objectsOfOurs();
+    const outcome = { load: 0, attach: 0, none: 0 };
+    const run = (injector: FaultInjector): void => {
+      const kernel = new Kernel({ sys: new Sys(injector, arch) });
+      let stage: keyof typeof outcome = 'load';
+      let loaded: ReturnType<typeof loadCollection> | null = null;
+      try {
+        loaded = loadCollection(kernel, pinned, options);
+        t.same(readdirSync(folder), ['by_pid']);
+        stage = 'attach';
+        const links = loaded.attach();
+        stage = 'none';
+        if (links.length !== 2) t.fail(`${links.length} links`);
+      } catch (error) {
+        if (!(error instanceof RawbpfError)) t.fail(String(error));
+        if (loaded !== null && loaded.links.length > 0) t.fail(`links stay: ${loaded.links.map(({ target }) => target).join()}`);
+        // A load that failed made the folder, and nothing in it.
+        if (loaded === null && injector.injected > 0 && pinsIn(folder).length > 0) t.fail(`pins stay: ${pinsIn(folder).join()}`);
+      }
+      outcome[stage]++;
+      loaded?.close();
+      kernel.close();
+      rmSync(path.join(folder, 'by_pid'), { force: true });
+    };
+    let total = 0;
+    const counting: Fault = { when: () => ++total === 0, errno: 'EIO' };
+    run(new FaultInjector(createBackend(), arch, [counting]));
+    t.same(outcome, { load: 0, attach: 0, none: 1 });
+    const fds = openFds();
+    for (let call = 0; call < total; call++) {
+      run(new FaultInjector(createBackend(), arch, [{ when: ({ index, name }) => index === call && name !== 'close', errno: 'ENOMEM' }]));
+      const left = openFds().filter((fd) => !fds.includes(fd));
+      if (left.length > 0) t.fail(`call ${call}: left ${left.join()}`);
+    }
+    t.ok(outcome.load > 10 && outcome.attach > 2, `${total} calls: ${JSON.stringify(outcome)}`);
+    t.same(await nothingStays(before), []);
+  },
+);
+
+function pinsIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}

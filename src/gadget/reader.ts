@@ -40,5 +40,7 @@ export function openReader(
   const bytesPerCpu = Math.max(least, 2 ** Math.ceil(Math.log2(Math.max(1, share))));
   // Half full is a reason to come sooner.
   const lazy = wakeupMs > 0 ? { watermark: bytesPerCpu / 2, pollIntervalMs: wakeupMs } : {};
-  return new PerfReader(sys, map.fd, map.maxEntries, { bytesPerCpu, ordered, ...lazy });
+  const onCpuError = (cause: unknown): void =>
+    map.kernel.notice({ code: 'N_HOTPLUG', message: `events of a CPU that came are lost: ${String(cause)}`, cause });
+  return new PerfReader(sys, map.fd, map.maxEntries, { bytesPerCpu, ordered, onCpuError, ...lazy });
 }

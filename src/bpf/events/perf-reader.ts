@@ -31,6 +31,8 @@ export interface PerfReaderOptions extends TurnOptions {
   readonly onlineCpus?: () => readonly number[];
   /** How often to look for CPUs that came or went; 1000, 0 for never. */
   readonly cpuCheckMs?: number;
+  /** Told, once, why a CPU that came has no buffer (its records are lost, and counted by programs that do so); it is tried again. A process warning unless given. */
+  readonly onCpuError?: (error: unknown) => void;
 }
 
 /** Records of one CPU before the next one's turn, and between looks at the clock. */
@@ -55,6 +57,7 @@ export class PerfReader extends EventSource {
   /** Whether every buffer so far has counted its lost records itself. */
   #countsLost = true;
   #cpuTimer: NodeJS.Timeout | null = null;
+  #cpuErrorTold = false;
   #first = 0;
   /** Whose block is at hand. */
   #draining: PerfRing | null = null;
@@ -86,7 +89,10 @@ export class PerfReader extends EventSource {
       throw error;
     }
     const checkMs = options.cpuCheckMs ?? 1000;
-    if (checkMs > 0 && cpus === undefined) this.#cpuTimer = setInterval(() => this.refreshCpus(), checkMs).unref();
+    if (checkMs > 0 && cpus === undefined) {
+      const tell = options.onCpuError ?? ((error: unknown): void => process.emitWarning(error instanceof Error ? error : String(error)));
+      this.#cpuTimer = setInterval(() => this.#followCpus(tell), checkMs).unref();
+    }
   }
 
   override get pollFds(): readonly number[] {
@@ -126,10 +132,28 @@ export class PerfReader extends EventSource {
       // A CPU that goes takes its event with it for good: the buffer is read to its end and opened anew when the CPU is back.
       if ((!wanted.has(ring.cpu) || !ring.isAlive()) && ring.pendingBytes === 0) this.#drop(ring);
     }
+    const errors: unknown[] = [];
     for (const cpu of wanted) {
       if (this.#rings.has(cpu)) continue;
-      const ring = this.#open(cpu);
-      if (ring !== null && this.active) this.loop.watchFd(ring.fd);
+      try {
+        const ring = this.#open(cpu);
+        if (ring !== null && this.active) this.loop.watchFd(ring.fd);
+      } catch (error) {
+        // One CPU without a buffer keeps no other from having one.
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
+  }
+
+  /** What a timer throws ends the process. */
+  #followCpus(tell: (error: unknown) => void): void {
+    try {
+      this.refreshCpus();
+      this.#cpuErrorTold = false;
+    } catch (error) {
+      if (!this.#cpuErrorTold) tell(error);
+      this.#cpuErrorTold = true;
     }
   }
 

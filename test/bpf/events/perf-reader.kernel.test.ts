@@ -224,6 +224,30 @@ void t.test('CPUs without a buffer, and CPUs that come later', async (test) => {
   producer.close();
 });
 
+void t.test('a CPU that cannot have a buffer when it comes ends nothing, and is tried again', async (test) => {
+  const producer = perfProducer(sys, 60);
+  const last = cpus.at(-1) ?? 0;
+  const state: { errno: 'ENODEV' | 'EMFILE' | null } = { errno: 'ENODEV' };
+  const fails = (errno: 'ENODEV' | 'EMFILE'): ConstructorParameters<typeof FaultInjector>[2][number] => ({
+    errno,
+    when: (call) => state.errno === errno && call.name === 'perf_event_open' && call.args[2] === last,
+  });
+  const limited = new Sys(new FaultInjector(sys.backend, sys.arch, [fails('ENODEV'), fails('EMFILE')]), sys.arch);
+  const told: unknown[] = [];
+  const reader = new PerfReader(limited, producer.mapFd, producer.maxEntries, { cpuCheckMs: 5, onCpuError: (error) => told.push(error) });
+  reader.start(() => {});
+  state.errno = 'EMFILE';
+  await until(() => told.length > 0);
+  await tick(30);
+  test.match(told, [{ errnoName: 'EMFILE', where: { cpu: last } }]);
+  test.equal(told.length, 1, 'once, not at every look');
+  state.errno = null;
+  await until(() => reader.cpus.length === cpus.length);
+  test.same(reader.cpus, cpus);
+  reader.close();
+  producer.close();
+});
+
 void t.test('pause, resume, close inside the callback', async (test) => {
   const producer = perfProducer(sys, 60);
   const reader = new PerfReader(sys, producer.mapFd, producer.maxEntries);

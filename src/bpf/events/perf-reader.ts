@@ -183,7 +183,7 @@ export class PerfReader extends EventSource {
         const left = maxRecords - (this.received - start);
         if (left <= 0 || (bounded && performance.now() >= deadline)) return 'more';
         this.#draining = ring;
-        if (ring.drain(block, taker, bounded ? Math.min(left, slice) : left)) rest.push(ring);
+        if (ring.drain(block, taker, bounded ? Math.min(left, slice) : left, deadline)) rest.push(ring);
         if (block.halted) return 'idle';
       }
       open = rest;
@@ -210,7 +210,7 @@ export class PerfReader extends EventSource {
       if (oldestTime > until) return 'stuck';
       if (records >= maxRecords || (records % slice === slice - 1 && performance.now() >= deadline)) return 'more';
       this.#draining = ring;
-      ring.drain(this.block, taker, 1);
+      ring.drain(this.block, taker, 1, Number.POSITIVE_INFINITY);
       if (this.block.halted) return 'idle';
       times[oldest] = ring.nextTime();
     }

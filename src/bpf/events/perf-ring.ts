@@ -132,12 +132,12 @@ export class PerfRing {
     return (this.#head() - Number(BigInt.asIntN(32, this.#published))) >>> 0;
   }
 
-  /** Hands over up to a block of records. Returns whether more may be there. */
-  drain(block: RecordBlock, taker: Taker, maxRecords: number): boolean {
+  /** Hands over up to a block of records, until `deadline` has passed. Returns whether more may be there. */
+  drain(block: RecordBlock, taker: Taker, maxRecords: number, deadline: number): boolean {
     this.#scan(block, this.#head(), Math.min(maxRecords, blockRecords));
     if (this.#next === this.#low) return false;
     try {
-      if (block.count > 0) block.give(this.#joinedView ?? this.#view, taker);
+      if (block.count > 0) block.give(this.#joinedView ?? this.#view, taker, deadline);
     } finally {
       this.settle(block);
     }

@@ -41,8 +41,11 @@ export class RecordBlock {
     this.count = this.given = 0;
   }
 
-  /** Hands the records over. A record counts as given from before its callback, which may throw. */
-  give(view: DataView, taker: Taker): void {
+  /**
+   * Hands the records over; one by one until `deadline` has passed, a moment of performance.now(). A record counts as given
+   * from before its callback, which may throw.
+   */
+  give(view: DataView, taker: Taker, deadline: number): void {
     const { offsets, lengths, count } = this;
     if ('block' in taker) {
       this.given = count;
@@ -50,12 +53,17 @@ export class RecordBlock {
       return;
     }
     const visit = taker.each;
+    // Callbacks may take long: the clock is looked at after one record, after two, four and so on, and then every 32.
+    let look = deadline === Number.POSITIVE_INFINITY ? 0 : 1;
     for (let i = 0; i < count;) {
       const offset = offsets[i] as number;
       const length = lengths[i] as number;
       this.given = ++i;
       visit(view, offset, length);
       if (this.halted) return;
+      if (i !== look) continue;
+      if (performance.now() >= deadline) return;
+      look += Math.min(look, 32);
     }
   }
 }

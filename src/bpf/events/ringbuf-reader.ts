@@ -177,7 +177,7 @@ export class RingbufReader extends EventSource {
       if (this.#next === this.#low) return 'stuck';
       left -= block.count;
       try {
-        if (block.count > 0) block.give(this.#view, taker);
+        if (block.count > 0) block.give(this.#view, taker, deadline);
       } finally {
         this.#settle();
       }

@@ -1,9 +1,10 @@
 // `npm run test:vm`: boots Debian kernels under QEMU and runs there, one VM at a time, the gadgets and the kernel tests.
-//   node scripts/test-vm.mjs [--kernel K]... [--what check,gadgets,perf,tests]... [--only PART] [--timeout S] [--no-build]
+//   node scripts/test-vm.mjs [--kernel K]... [--what check,gadgets,perf,tests]... [--only PART] [--rest] [--timeout S] [--no-build]
 //     --kernel   5.10, 6.1, 6.12, 7.3, or 6.1/arm64 (may be repeated; default: all of these)
 //     --what     check: load every program of every gadget; gadgets: run each, compare what it says with what was done;
 //                perf: the same on a kernel whose ring buffers were taken away; tests: the kernel tests of test/
 //     --only     of the tests, those whose file name has one of these parts in it: bpf/link,gadgets/
+//     --rest     of the tests, those of which no good result is kept: goes on where a run was cut short
 //     --report   writes docs/kernels.md out of what runs left in docs/kernels/ (alone with --kernel none: runs nothing)
 // A run's results are kept in docs/kernels/, one file a kernel; one of some tests or phases renews those only.
 // Needs root and QEMU (Debian: qemu-system-x86 kmod, for arm64 qemu-system-arm); kernels are fetched through apt once.
@@ -14,7 +15,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { build, root } from './setup.mjs';
-import { keepResults, writeReport } from './vm/report.mjs';
+import { keepResults, keptTests, writeReport } from './vm/report.mjs';
 import { PROJECT, rootFilesystem } from './vm/rootfs.mjs';
 
 const { values } = parseArgs({
@@ -24,6 +25,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
     timeout: { type: 'string', default: '3600' },
     report: { type: 'boolean', default: false },
+    rest: { type: 'boolean', default: false },
     'no-build': { type: 'boolean', default: false },
   },
 });
@@ -69,6 +71,20 @@ function summary() {
   return ['| kernel | passed | failed | skipped | seconds |', '|---|---|---|---|---|', ...rows, '', ...reasons].join('\n');
 }
 
+/** The test files that failed on a kernel, or were not run there, in the order of --only. */
+function remaining(kernel) {
+  const kept = keptTests(root, kernel);
+  const wanted = values.only.split(',');
+  const placeOf = (file) => wanted.findIndex((part) => file.includes(part));
+  return readdirSync(path.join(root, 'build/test'), { recursive: true })
+    .filter((file) => file.endsWith('.kernel.test.js'))
+    .map((file) => file.replace('.test.js', ''))
+    .filter((file) => placeOf(file) >= 0)
+    .filter((file) => kept[file.replace('.kernel', '')]?.failed.length !== 0)
+    .toSorted((a, b) => placeOf(a) - placeOf(b))
+    .join(',');
+}
+
 /** Runs scripts/vm/guest-tests.mjs in one VM; its lines go on to stdout and are counted. */
 function runVm(kernel, what, rigFlags) {
   const [version, arch] = kernel.split('/');
@@ -80,7 +96,7 @@ function runVm(kernel, what, rigFlags) {
     'scripts/vm/guest-tests.mjs',
     `${kernel}${rigFlags.includes('--no-ringbuf') ? ' without ring buffers' : ''}`,
     what.join(','),
-    values.only,
+    values.rest ? remaining(kernel) : values.only,
   ];
   const args = [
     'scripts/vm/run.mjs',

@@ -24,6 +24,12 @@ export function keepResults(root, kernel, way, records) {
   writeFileSync(file, `${JSON.stringify(kept, null, 1)}\n`);
 }
 
+/** The results of tests that are kept of a kernel, by file. */
+export function keptTests(root, kernel) {
+  const file = fileOf(root, kernel);
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).ring.tests : {};
+}
+
 const order = ['5.10', '6.1', '6.12', '7.3', '6.1/arm64'];
 const cell = (text) => String(text).replaceAll('|', '\\|').replaceAll('\n', ' ').replaceAll('<', '&lt;');
 const row = (...cells) => `| ${cells.map(cell).join(' | ')} |`;

@@ -162,7 +162,7 @@ t.test('a busy XDP slot', async (test) => {
 });
 
 t.test('a tracepoint that is full', async (test) => {
-  const name = 'syscalls/sys_enter_quotactl_fd';
+  const name = 'syscalls/sys_enter_sethostname';
   const copies = Array.from({ length: 65 }, () => load('tracing', ['on_tracepoint']));
   const programs = copies.map((copy) => copy.program('on_tracepoint'));
   const fds = openFds();

@@ -121,3 +121,12 @@ t.test('a program that replaces a function of another says that it wants one', a
     message: /none is given.*attachPrograms/s,
   });
 });
+
+t.test('a map that was not created is named where a program uses it', async (test) => {
+  const spec = openObject(fixture('object/maps.bpf.o'), { name: 'maps' });
+  const maps = spec.maps.map((map) => (map.name === 'typed' ? { ...map, autocreate: false } : map));
+  test.throws(() => loadCollection(kernel, { ...spec, maps }, { programs: ['use_all'], sizeUnsized: true, pinRoot: null }).close(), {
+    code: 'E_MAP_NOT_CREATED',
+    message: /map typed was not created/,
+  });
+});

@@ -161,6 +161,8 @@ export function loadOne(world: MapWorld, maps: ReadonlyMap<string, BpfMap>, link
       jumpTableFd: (index) => tables[index]?.fd ?? -1,
       btf: spec.btf,
       btfFd: btf?.fd ?? -1,
+      externNames: spec.externs.map(({ name }) => name),
+      mapNames: spec.maps.map(({ name }) => name),
       ...(attachTo === undefined ? {} : attachTarget(attachTo, linked)),
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
     };

@@ -36,6 +36,9 @@ export interface ProgramContext {
   readonly attachProgramFd?: number;
   /** The function of that program, in its BTF. */
   readonly attachProgramBtfId?: number;
+  /** Names of all externs and maps of the object, for what the verifier says of missing ones. */
+  readonly externNames?: readonly string[];
+  readonly mapNames?: readonly string[];
   /** 1: the log of a successful load too, 2: every state, 4: statistics; 0 unless said. */
   readonly logLevel?: number;
 }
@@ -211,6 +214,8 @@ function loadError(kernel: Kernel, linked: LinkedProgram, context: ProgramContex
       log: loaded.log,
       sourceLine: (insn) => (btf === null ? null : sourceLine(linked.lineInfo, btf, insn)),
       coreRelocations: linked.coreRelocations,
+      externs: context.externNames ?? [],
+      maps: context.mapNames ?? [],
     });
   }
   const why = whyRefused(kernel, loaded.result, linked);

@@ -1,6 +1,7 @@
 import type { SourceLine } from '../../btf/line.ts';
 import { type ErrorPlace, RawbpfError } from '../../error.ts';
 import type { AppliedCoreRelocation } from '../object/linked.ts';
+import { POISON_KFUNC, POISON_MAP } from '../object/link/patch.ts';
 import { hintFor } from './hint.ts';
 import { parseVerifierLog, type VerifierFailure } from './log.ts';
 
@@ -17,6 +18,9 @@ export interface VerifierErrorParts {
   /** The C line of an instruction, where the object has line info. */
   readonly sourceLine?: (insn: number) => SourceLine | null;
   readonly coreRelocations?: readonly AppliedCoreRelocation[];
+  /** Names of the object's externs and maps in its order: calls to weak functions that are missing, and uses of maps that were not made, name their place. */
+  readonly externs?: readonly string[];
+  readonly maps?: readonly string[];
 }
 
 /**
@@ -47,7 +51,7 @@ export class VerifierError extends RawbpfError {
     const why = poisoned?.why ?? (failure.reason || `the verifier gave no reason (errno ${parts.errno})`);
     const next = poisoned?.next ?? hintFor(`${failure.reason}; ${failure.headline ?? ''}`) ?? failure.suggestion;
     super({
-      code: poisoned === null ? 'E_VERIFIER' : 'E_CORE_POISONED',
+      code: poisoned === null ? 'E_VERIFIER' : poisoned.code,
       what: `the kernel's verifier refused program ${parts.program}`,
       where: place(parts, failure, source),
       why: firstDetail(why, failure),
@@ -91,15 +95,18 @@ function fromLog(failure: VerifierFailure): SourceLine | null {
 }
 
 interface Poison {
+  readonly code: string;
   readonly why: string;
   readonly next: string;
 }
 
 function poisonOf(failure: VerifierFailure, parts: VerifierErrorParts): Poison | null {
-  if (!`${failure.insnText ?? ''} ${failure.reason}`.includes(String(CORE_POISON_CALL))) return null;
+  const text = `${failure.insnText ?? ''} ${failure.reason}`;
+  if (!text.includes(String(CORE_POISON_CALL))) return placePoison(text, parts);
   const relo = parts.coreRelocations?.find((candidate) => candidate.poisoned && candidate.insn === failure.insn);
   if (relo !== undefined && relo.target !== null) {
     return {
+      code: 'E_CORE_POISONED',
       why: `CO-RE relocation ${relo.local} is ${relo.target} in this kernel: ${relo.reason ?? 'another size'}`,
       next: 'read it with bpf_core_read() and bpf_core_field_size(), or declare it unsigned or as a pointer, as the kernel has it',
     };
@@ -107,7 +114,28 @@ function poisonOf(failure: VerifierFailure, parts: VerifierErrorParts): Poison |
   const subject =
     relo === undefined ? 'a CO-RE relocation found nothing' : `CO-RE relocation ${relo.kind} found nothing that fits ${relo.local}`;
   return {
+    code: 'E_CORE_POISONED',
     why: `${subject} in this kernel's BTF${relo === undefined || relo.reason === null ? '' : `: ${relo.reason}`}`,
     next: 'guard the access with bpf_core_field_exists(), bpf_core_type_exists() or bpf_core_enum_value_exists(), or give the name that this kernel uses',
+  };
+}
+
+/** Calls whose number is a place in a list: weak functions that this kernel has not got, maps that were not made. */
+function placePoison(text: string, parts: VerifierErrorParts): Poison | null {
+  const call = Number(/\bunknown#(20\d{8})\b/.exec(text)?.[1] ?? 0);
+  const extern = parts.externs?.[call - POISON_KFUNC];
+  if (extern !== undefined) {
+    return {
+      code: 'E_EXTERN_MISSING',
+      why: `this kernel has no function ${extern}, which is declared __weak, and the program may call it`,
+      next: `call it only where it is there: if (bpf_ksym_exists(${extern}))`,
+    };
+  }
+  const map = parts.maps?.[call - POISON_MAP];
+  if (map === undefined) return null;
+  return {
+    code: 'E_MAP_NOT_CREATED',
+    why: `map ${map} was not created (autocreate is false), and the program uses it`,
+    next: 'let it be created, or keep the programs that use it from loading',
   };
 }

@@ -44,6 +44,21 @@ t.test('names the CO-RE relocation behind a poisoned call', async (t) => {
   t.match(error.why, 'struct task_struct has no member gone');
 });
 
+t.test('names the weak function that is missing, and the map that was not made', async (t) => {
+  const failed = (call: number): VerifierError =>
+    new VerifierError({
+      program: 'main',
+      section: 'tc',
+      errno: 22,
+      log: `4: R10=fp0\n4: (85) call unknown#${call}\ninvalid func unknown#${call}\n`,
+      externs: ['CONFIG_HZ', 'bpf_new_kfunc'],
+      maps: ['first', 'optional'],
+    });
+  t.match(failed(2_002_000_001), { code: 'E_EXTERN_MISSING', why: /no function bpf_new_kfunc/, next: /bpf_ksym_exists\(bpf_new_kfunc\)/ });
+  t.match(failed(2_001_000_001), { code: 'E_MAP_NOT_CREATED', why: /map optional was not created/ });
+  t.match(failed(2_002_000_009), { code: 'E_VERIFIER', why: 'invalid func unknown#2002000009' });
+});
+
 t.test('hints', async (t) => {
   const rows: readonly [reason: string, hint: RegExp | null][] = [
     ["R0 invalid mem access 'map_value_or_null'", /against NULL/],

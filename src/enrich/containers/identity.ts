@@ -21,11 +21,12 @@ export interface Identity {
  */
 export function identityOfCgroups(event: TaskEvent): Identity | null {
   if (event.usernsOwner !== 0) return null;
-  for (const place of event.places) {
-    const found = identityOfPlace(place);
-    if (found !== null) return found;
-  }
-  return null;
+  const all = event.places.map(identityOfPlace).filter((each) => each !== null);
+  const [first] = all;
+  if (first === undefined || first.innerId !== '') return first ?? null;
+  // A runtime in a container may see the hierarchies of v1 alone: the inner container has no cgroup in v2 then.
+  const innerId = all.find((each) => each.id === first.id && each.innerId !== '')?.innerId ?? '';
+  return { ...first, innerId };
 }
 
 function identityOfPlace({ path, levels }: CgroupPlace): Identity | null {

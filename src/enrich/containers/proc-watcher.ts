@@ -33,18 +33,27 @@ export class ProcWatcher implements Watcher {
   readonly #spaces = new Map<number, TaskEvent>();
   readonly #folders = new Map<string, FSWatcher>();
   readonly #timers = new Set<NodeJS.Timeout>();
-  /** Those of {@link soonMs} that are still to come. */
-  readonly #looks = new Set<number>();
+  readonly #maxFolders: number;
+  /** The next look after a change, how many there were, and how long the last one took. */
+  #soon: { readonly timer: NodeJS.Timeout; readonly at: number } | null = null;
+  #step = 0;
+  #scanMs = 0;
   #serial = 0n;
   #closed = false;
 
-  constructor(hostRoot: string, onEvent: (event: TaskEvent) => void) {
+  /** `limits`: milliseconds between looks, and how many folders are watched at most; for tests of either alone. */
+  constructor(
+    hostRoot: string,
+    onEvent: (event: TaskEvent) => void,
+    limits: { readonly idleMs?: number; readonly maxFolders?: number } = {},
+  ) {
+    this.#maxFolders = limits.maxFolders ?? maxFolders;
     this.#reader = new ProcessReader(hostRoot);
     this.#onEvent = onEvent;
     const ns = (kind: 'mnt' | 'net' | 'pid' | 'user'): number => this.#reader.hostNamespace(kind);
     this.host = { mntns: ns('mnt'), netns: ns('net'), pidns: ns('pid') };
     this.#hostUserns = ns('user');
-    const timer = setInterval(() => this.scan(), idleMs);
+    const timer = setInterval(() => this.scan(), limits.idleMs ?? idleMs);
     timer.unref();
     this.#timers.add(timer);
     for (const root of this.#reader.cgroupRoots) this.#watch(root);
@@ -120,7 +129,7 @@ export class ProcWatcher implements Watcher {
 
   /** Watches a folder of cgroups and those in it. */
   #watch(folder: string): void {
-    if (this.#closed || this.#folders.has(folder) || this.#folders.size >= maxFolders) return;
+    if (this.#closed || this.#folders.has(folder) || this.#folders.size >= this.#maxFolders) return;
     try {
       const watcher = watch(folder, { persistent: false }, (_, name) => this.#changed(folder, name));
       watcher.on('error', () => this.#unwatch(folder));
@@ -142,18 +151,32 @@ export class ProcWatcher implements Watcher {
       this.#unwatch(child);
       this.#watch(child);
     }
-    // A hundred containers make thousands of changes: one look serves all that came before it.
-    for (const ms of soonMs) {
-      if (this.#looks.has(ms)) continue;
-      this.#looks.add(ms);
-      const timer = setTimeout(() => {
-        this.#timers.delete(timer);
-        this.#looks.delete(ms);
-        this.scan();
-      }, ms);
-      timer.unref();
-      this.#timers.add(timer);
+    this.#step = 0;
+    this.#scanSoon();
+  }
+
+  /** Looks several times after a change, and never for more than a third of the time, however much changes. */
+  #scanSoon(): void {
+    const wait = soonMs[this.#step];
+    if (wait === undefined || this.#closed) return;
+    const at = performance.now() + Math.max(wait, 2 * this.#scanMs);
+    if (this.#soon !== null) {
+      if (this.#soon.at <= at) return;
+      clearTimeout(this.#soon.timer);
+      this.#timers.delete(this.#soon.timer);
     }
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      this.#soon = null;
+      this.#step++;
+      const before = performance.now();
+      this.scan();
+      this.#scanMs = performance.now() - before;
+      this.#scanSoon();
+    }, at - performance.now());
+    timer.unref();
+    this.#timers.add(timer);
+    this.#soon = { timer, at };
   }
 }
 

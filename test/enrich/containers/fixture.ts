@@ -49,6 +49,10 @@ export class TestCgroups {
     return folder;
   }
 
+  remove(name: string): void {
+    remove(path.join(this.root ?? '', name));
+  }
+
   close(): void {
     if (this.root !== null) remove(this.root);
   }
@@ -67,16 +71,20 @@ function remove(folder: string): void {
 export interface FakeContainer {
   /** The cgroup it goes into first; its own where absent. */
   readonly cgroup?: string;
+  /** Several, in different hierarchies. */
+  readonly cgroups?: readonly string[];
   readonly command: readonly string[];
-  readonly unshare?: readonly string[];
+  /** What is unshared; null for nothing. */
+  readonly unshare?: readonly string[] | null;
   /** Another user than root makes it. */
   readonly uid?: number;
 }
 
-function argsOf({ cgroup, command, unshare = ['-mpf', '--mount-proc'], uid }: FakeContainer): readonly [string, string[]] {
-  const enter = cgroup === undefined ? '' : `echo $$ > ${cgroup}/cgroup.procs; `;
+function argsOf({ cgroup, cgroups, command, unshare = ['-mpf', '--mount-proc'], uid }: FakeContainer): readonly [string, string[]] {
+  const all = cgroups ?? (cgroup === undefined ? [] : [cgroup]);
+  const enter = all.map((folder) => `echo $$ > ${folder}/cgroup.procs; `).join('');
   const user = uid === undefined ? [] : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
-  return ['sh', ['-c', `${enter}exec "$@"`, 'sh', ...user, 'unshare', ...unshare, ...command]];
+  return ['sh', ['-c', `${enter}exec "$@"`, 'sh', ...user, ...(unshare === null ? [] : ['unshare', ...unshare]), ...command]];
 }
 
 /** Runs a program in namespaces of its own; resolves when it has ended. */

@@ -63,6 +63,10 @@ void t.test('cgroups name containers where only root could have made them', (t) 
   ];
   for (const [what, event, expected] of rows) t.equal(identityOfCgroups(eventOf(event))?.id ?? null, expected, what);
   t.equal(identityOfCgroups(eventOf({ places: [placeOf(`/docker/${id}/docker/${other}`)] }))?.innerId, other);
+  const inV1 = [placeOf(`/docker/${id}`), placeOf(`/docker/${id}/docker/${other}`, [], 8)];
+  t.match(identityOfCgroups(eventOf({ places: inV1 })), { id, innerId: other }, 'an inner runtime that knows the first version alone');
+  const elsewhere = [placeOf(`/docker/${id}`), placeOf(`/docker/${other}/docker/${id}`, [], 8)];
+  t.match(identityOfCgroups(eventOf({ places: elsewhere })), { id, innerId: '' }, "another one's inner container is not its own");
   t.end();
 });
 

@@ -1,5 +1,5 @@
 // Real runtimes: containers that only run /bin/true, started as fast as it goes, with and without the runtimes' sockets, and
-// with rawbpf stopped in the middle. RAWBPF_CONTAINERS says how many of each (200), RAWBPF_RUNTIMES which.
+// with rawbpf stopped in the middle. RAWBPF_CONTAINERS says how many of each (200), RAWBPF_RUNTIMES which, RAWBPF_CASES which cases (0,1,...).
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
@@ -178,7 +178,7 @@ interface Case {
   readonly stopped?: boolean;
 }
 
-const cases: readonly Case[] = [
+const all: readonly Case[] = [
   { what: 'with its socket', sockets: true },
   { what: 'without any socket', sockets: false },
   { what: 'half of them, by name', sockets: true, half: true },
@@ -186,6 +186,9 @@ const cases: readonly Case[] = [
   { what: 'without any socket, rawbpf stopped for 3 s', sockets: false, stopped: true },
   { what: 'half of them, by name, rawbpf stopped for 3 s', sockets: true, half: true, stopped: true },
 ];
+
+const chosen = process.env['RAWBPF_CASES'];
+const cases = all.filter((_, i) => chosen === undefined || chosen.split(',').includes(String(i)));
 
 for (const runtime of runtimes) {
   const isBare = bare.includes(runtime);
@@ -249,7 +252,7 @@ for (const runtime of runtimes) {
   }
 }
 
-for (const runtime of runtimes.filter((each) => ![...bare, ...pods].includes(each))) {
+for (const runtime of chosen === undefined ? runtimes.filter((each) => ![...bare, ...pods].includes(each)) : []) {
   void t.test(`${runtime}: no start is delayed, neither while rawbpf runs nor while it is stopped`, async (t) => {
     const tag = `${runtime}-${process.pid}-delay`;
     const took = { without: [] as number[], running: [] as number[], stopped: [] as number[] };

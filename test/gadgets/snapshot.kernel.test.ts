@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { runProgram } from '../support/calls.ts';
-import { commOf, namespaceOf } from '../support/process.ts';
+import { commOf, namespaceOf, namesOf } from '../support/process.ts';
 
 import { rawbpfPath, type JsonEvent } from '../support/run-gadget.ts';
 
@@ -63,7 +63,7 @@ void t.test('snapshot_process', async (t) => {
         comm: commOf(pid),
         pid,
         tid: pid,
-        creds: { uid: field('Uid', 1), gid: field('Gid', 1) },
+        creds: { uid: field('Uid', 1), gid: field('Gid', 1), ...namesOf(field('Uid', 1), field('Gid', 1)) },
         mntns_id: statSync(`/proc/${pid}/ns/mnt`).ino,
         parent: { pid: field('PPid'), tid: field('PPid') },
       },

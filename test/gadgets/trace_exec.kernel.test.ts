@@ -14,6 +14,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { spawnSync } from 'node:child_process';
 import t, { type Test } from 'tap';
+import { mountOf } from '../support/device.ts';
+import { namesOf } from '../support/process.ts';
 import { calls32Path, callsPath, runProgram, type Ended } from '../support/calls.ts';
 import { slowness } from '../support/patience.ts';
 import { traced, type JsonEvent } from '../support/run-gadget.ts';
@@ -125,6 +127,11 @@ void t.test('calls of every kind', { skip }, async (t) => {
 
   const mntns = statSync('/proc/self/ns/mnt').ino;
   const ownComm = readFileSync(noComm, 'utf8').trimEnd();
+  // proc_pid_stat(5): the seventh, a device number as mknod's; children have the terminal of this process.
+  const device = Number(readFileSync('/proc/self/stat', 'utf8').split(') ')[1]?.split(' ')[4]);
+  const minor = (device & 0xff) | ((device >>> 12) & 0xfff00);
+  const terminal = { tty_major: (device >>> 8) & 0xfff, tty_minor: minor, ...(device === 0 ? { tty: 0 } : {}) };
+  const loginuser = namesOf(Number(readFileSync('/proc/self/loginuid', 'utf8')), 0).user;
   for (const [one, ended] of made) {
     const event = eventOf(t, events, ended, one.what);
     if (event === undefined) continue;
@@ -134,7 +141,8 @@ void t.test('calls of every kind', { skip }, async (t) => {
     t.equal(event['cwd'], one.cwd ?? '/tmp', `${one.what}: cwd`);
     t.equal(event['exepath'], error === '' ? (one.exepath ?? one.file) : (one.program ?? callsPath), `${one.what}: exepath`);
     t.equal(event['parent_exepath'], realpathSync('/proc/self/exe'), `${one.what}: parent's program`);
-    t.match(event.proc, { pid: ended.pid, mntns_id: mntns, creds: { uid: 0, gid: 0 } }, one.what);
+    t.match(event.proc, { pid: ended.pid, mntns_id: mntns, creds: { uid: 0, gid: 0, ...namesOf(0, 0) } }, one.what);
+    t.match(event, { ...terminal, loginuser }, `${one.what}: terminal and who logged in`);
     t.match(event.proc.parent, { pid: process.pid, comm: ownComm }, `${one.what}: parent`);
     const time = Number(event['timestamp_raw']) / 1e6;
     t.ok(time >= ended.from - 1 && time <= ended.to + 1, `${one.what}: ${String(event['timestamp'])} is when it happened`);
@@ -147,7 +155,15 @@ void t.test('calls of every kind', { skip }, async (t) => {
       t.equal(event['args_size'], ended.stdout.length, one.what);
       t.equal(event.proc.comm, one.comm ?? 'calls', `${one.what}: comm`);
       t.equal(event.proc.tid, ended.pid, `${one.what}: tid`);
-      t.equal(event['inode'], statSync(one.exepath ?? one.file).ino, `${one.what}: inode`);
+      const exe = realpathSync(one.exepath ?? one.file);
+      t.equal(event['inode'], statSync(exe).ino, `${one.what}: inode`);
+      const on = mountOf(exe);
+      t.match(event, { dev_major: on.major, dev_minor: on.minor }, `${one.what}: device`);
+      t.equal(event['from_rootfs'], on.at === mountOf('/').at, `${one.what}: on the file system of the root`);
+      // What was made here is in the layer that can be written to, where there are layers.
+      t.equal(event['upper_layer'], on.type === 'overlay', `${one.what}: in an upper layer`);
+      const parent = mountOf(realpathSync('/proc/self/exe'));
+      if (parent.type !== 'overlay') t.equal(event['pupper_layer'], false, `${one.what}: the parent's program is in none`);
     } else {
       t.equal(`errno ${String(event['error_raw'])}\n`, ended.text, `${one.what}: what the caller was told`);
       t.same(event['argv'], one.argv ?? one.args.slice(1), `${one.what}: argv`);

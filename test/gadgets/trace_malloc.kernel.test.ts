@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import t from 'tap';
 import { superBlockDevice } from '../support/device.ts';
@@ -133,6 +133,16 @@ void t.test('parameters, and stacks', async (t) => {
   const stack = event?.['ustack'] as Record<string, unknown> | undefined;
   t.match(stack, { major, minor, inode: ino, tgid_level0: large.pid, pid_level0: large.pid }, 'its executable');
   t.ok(Number(stack?.['stack_id']) >= 0, 'a stack');
+  const { mtimeNs } = statSync(process.execPath, { bigint: true });
+  t.match(stack, { mtime_sec: Number(mtimeNs / 1_000_000_000n), mtime_nsec: Number(mtimeNs % 1_000_000_000n) }, 'when it was last changed');
+  // One level of process numbers: the test runs in the outermost namespace, or would not see the numbers of the kernel.
+  t.match(stack, { pidns_level0: statSync('/proc/self/ns/pid').ino, pid_level1: 0, pidns_level1: 0 }, 'its namespace of processes');
+  t.equal(stack?.['otel_correlation_id'], 0, 'no other profiler');
+  // proc_uptime(5): boot time, in seconds.
+  const uptime = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]);
+  const taken = Number(stack?.['boot_timestamp']) / 1e9;
+  t.ok(taken > 0 && taken <= uptime, 'when the stack was taken');
+  t.match(String(stack?.['addresses']), /^0x[0-9a-f]{16}(; 0x[0-9a-f]{16})*$/, 'addresses');
 
   const failed = await traced(['--failed']);
   t.ok(failed.events.length >= 2 && failed.events.every((each) => each['addr'] === 0), '--failed');

@@ -15,7 +15,7 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
-import { commOf, namespaceOf } from '../support/process.ts';
+import { commOf, namespaceOf, namesOf } from '../support/process.ts';
 import { slowness } from '../support/patience.ts';
 import { traced } from '../support/run-gadget.ts';
 
@@ -188,11 +188,12 @@ void t.test('a process that is killed for another one', { skip }, async (t) => {
     tmntns_id: namespaceOf('mnt'),
   });
   t.ok(Number(event?.['anon_rss']) >= (16 << 20) / 4096, 'the memory that it had taken');
+  t.equal(event?.['user'], namesOf(Number(event?.['tuid']), 0).user, 'the name of the user');
   t.match(event?.['fprocess'], {
     comm: 'rawbpf-asker',
     pid: made.asker,
     tid: made.asker,
-    creds: { uid: 0, gid: 0 },
+    creds: { uid: 0, gid: 0, ...namesOf(0, 0) },
     mntns_id: namespaceOf('mnt'),
     parent: { pid: process.pid, comm: commOf('self') },
   });

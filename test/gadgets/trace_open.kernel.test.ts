@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
+import { namesOf, namespaceOf } from '../support/process.ts';
 import { calls32Path, callsPath, runProgram } from '../support/calls.ts';
 import { traced, type JsonEvent } from '../support/run-gadget.ts';
 
@@ -93,7 +94,9 @@ void t.test('files opened in every way', { skip }, async (t) => {
       t.equal(event['exepath'], paths ? callsPath : '', `${name}: exepath`);
       const found = result < 0 || (!paths && name !== 'handle') ? '' : (fpath ?? fname);
       t.equal(event['fpath'], found, `${name}: fpath`);
-      t.match(event.proc, { comm: 'calls', pid: made.pid, tid: made.pid, creds: { uid: 0, gid: 0 }, parent: { pid: process.pid } }, name);
+      const creds = { uid: 0, gid: 0, ...namesOf(0, 0) };
+      const mntns_id = namespaceOf('mnt');
+      t.match(event.proc, { comm: 'calls', pid: made.pid, tid: made.pid, mntns_id, creds, parent: { pid: process.pid } }, name);
       const time = Number(event['timestamp_raw']) / 1e6;
       t.ok(time >= made.from - 1 && time <= made.to + 1, `${name}: time`);
     }

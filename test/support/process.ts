@@ -36,6 +36,19 @@ export function commOf(pid: number | 'self'): string {
   return readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd();
 }
 
+/** What /etc/passwd or /etc/group calls an id; the id itself where it is not there. */
+function idName(file: 'passwd' | 'group', id: number): string {
+  const line = readFileSync(`/etc/${file}`, 'utf8')
+    .split('\n')
+    .find((each) => each.split(':')[2] === String(id));
+  return line?.split(':')[0] ?? `${file === 'passwd' ? 'uid' : 'gid'}:${id}`;
+}
+
+/** What /etc/passwd and /etc/group call a user and a group. */
+export function namesOf(uid: number, gid: number): { readonly user: string; readonly group: string } {
+  return { user: idName('passwd', uid), group: idName('group', gid) };
+}
+
 /** Compares every field of a `struct gadget_process`. */
 export function expectProcess(t: Test, proc: JsonEvent['proc'] | undefined, expected: ExpectedProcess, what: string): void {
   const { pid, tid = pid, comm, uid = 0, gid = 0, mntns = namespaceOf('mnt') } = expected;
@@ -45,6 +58,7 @@ export function expectProcess(t: Test, proc: JsonEvent['proc'] | undefined, expe
     { pid, tid, comm, mntns_id: mntns, creds: { uid, gid }, parent: { pid: parent.pid, comm: parent.comm } },
     `${what}: process`,
   );
+  t.match(proc?.creds, namesOf(uid, gid), `${what}: names of user and group`);
   if (parent.pid !== process.pid || threadId !== 0) return;
   t.equal(proc?.parent.tid, process.pid, `${what}: the thread that forked`);
 }

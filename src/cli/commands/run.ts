@@ -168,6 +168,12 @@ function checkFlags(gadget: Gadget, given: ParsedOptions, own: readonly OptionSp
   for (const source of gadget.sources) if (rules !== '') compileFilter(source, rules, gadget.sources);
   const output = { mode: 'none', sources: gadget.sources, target: process.stdout } as const;
   void new EventOutput({ ...output, fields: given.text('fields'), sort: given.text('sort') });
+  if (given.has('sort') && gadget.sources.every(({ kind }) => kind === 'tracer')) {
+    throw usage(
+      `--sort orders what iterators and maps give, and events of ${gadget.name} come one by one`,
+      'rawbpf run ... -o json has them all, for another program to put in order',
+    );
+  }
   given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
   given.integer('max-entries', { min: 0, max: Number.MAX_SAFE_INTEGER });
   void fetchOptions(given, gadget.sources);
@@ -219,8 +225,6 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
   const onlyTracers = gadget.sources.every(({ kind }) => kind === 'tracer');
   const maxEntries = given.integer('max-entries', { min: 0, max: Number.MAX_SAFE_INTEGER });
   const most = maxEvents ?? (onlyTracers && maxEntries !== null && maxEntries > 0 ? maxEntries : null);
-  if (onlyTracers && given.has('sort'))
-    notice('--sort orders what iterators and maps give: events that come one by one are shown as they come');
   const rules = given.all('filter').join(',');
   const run = new GadgetRun(gadget, {
     kernel,

@@ -13,6 +13,7 @@ import type { ContainerCollection } from './containers/collection.ts';
 import { ContainerFilter, type ContainerSelection } from './containers/filter.ts';
 import { ContainerPart, type ContainerScope } from './containers/part.ts';
 import { hostContext } from './context.ts';
+import { Cluster, EndpointPart } from './kubernetes/index.ts';
 import { machineParts } from './machine-parts.ts';
 import { foreignPidsNotice, pidsAreHosts } from './pidns.ts';
 
@@ -94,6 +95,7 @@ export function runGadget(options: RunGadgetOptions): GadgetEvents {
     parts: [
       ...(options.parts ?? []),
       ...(containers === undefined ? [] : [new ContainerPart(containers, { filter, scope: options.scope ?? 'all' })]),
+      ...(options.endpoints instanceof Cluster ? [new EndpointPart(options.endpoints)] : []),
       ...machineParts({ notice }),
     ],
   });

@@ -7,7 +7,7 @@ import { sweepUnlinked } from '../../bpf/link/unlinked/list.ts';
 import { openObject } from '../../bpf/object/open.ts';
 import type { ObjectSpec } from '../../bpf/object/spec.ts';
 import { hostContext, noContainers } from '../../enrich/context.ts';
-import type { Cluster } from '../../enrich/kubernetes/index.ts';
+import { type Cluster, EndpointPart } from '../../enrich/kubernetes/index.ts';
 import { machineParts } from '../../enrich/machine-parts.ts';
 import { foreignPidsNotice, pidsAreHosts } from '../../enrich/pidns.ts';
 import { UserNames } from '../../enrich/users.ts';
@@ -140,7 +140,7 @@ async function runGadgetCommand(
       const hostRoot = hostRootOf(given);
       const ids = hostRoot === null ? {} : { ids: new UserNames({ root: hostRoot }) };
       const gadget = open({ ...machine, ...ids, ...(containers === null ? {} : { containers }) });
-      return await follow({ context, files, gadget, given, kernel, own, notice, containers });
+      return await follow({ context, files, gadget, given, kernel, own, notice, containers, cluster });
     } finally {
       containers?.close();
     }
@@ -159,6 +159,7 @@ interface Following {
   readonly own: readonly OptionSpec[];
   readonly notice: (message: string) => void;
   readonly containers: ContainerCollection | null;
+  readonly cluster: Cluster | null;
 }
 
 /** Throws for values that do not fit, before anything is loaded. */
@@ -215,7 +216,7 @@ async function containersFor(
 }
 
 /** Loads, attaches, prints events until something ends it, and says what was counted. */
-async function follow({ context, files, gadget, given, kernel, own, notice, containers }: Following): Promise<number> {
+async function follow({ context, files, gadget, given, kernel, own, notice, containers, cluster }: Following): Promise<number> {
   const { stderr } = context;
   const mode = given.flag('json') ? 'json' : (given.choice('output', OUTPUT_MODES) ?? 'columns');
   const seconds = given.seconds('timeout');
@@ -234,6 +235,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     ordered: given.flag('ordered'),
     parts: [
       ...(containers === null ? [] : [containerPart(given, containers)]),
+      ...(cluster === null ? [] : [new EndpointPart(cluster)]),
       ...machineParts({ notice, ...(given.has('iface') ? { iface: given.text('iface') ?? '' } : {}) }),
     ],
     ...(rules === '' ? {} : { filter: (source) => compileFilter(source, rules) }),

@@ -2,6 +2,7 @@ import type { EndpointName, EndpointNames } from '../../gadget/context.ts';
 import type { OwnerReference } from '../containers/names.ts';
 import { at, elements, member, text } from '../json.ts';
 import type { ClusterAccess } from './access.ts';
+import { AwaitedAddresses } from './awaited.ts';
 import { KubernetesApi } from './api.ts';
 import { ListWatch, type ListWatchOptions } from './list-watch.ts';
 import { canonicalIp, nodeObject, podObject, serviceObject, sliceObject, uidOf, type NamedObject, type PodObject } from './objects.ts';
@@ -25,13 +26,16 @@ export class Cluster implements EndpointNames {
   readonly #owners: Owners;
   readonly #abort = new AbortController();
   readonly #names = new WeakMap<NamedObject, EndpointName>();
+  readonly #awaited = new AwaitedAddresses();
+  readonly #onPods = new Set<() => void>();
 
   /** Nothing is asked before {@link start}. */
   constructor(access: ClusterAccess, options: ListWatchOptions = {}) {
     this.#api = new KubernetesApi(access);
+    const intern = (each: string): string => this.#intern(each);
     const store = <T extends NamedObject>(parse: (value: unknown) => T | null): ObjectStore<T> =>
-      new ObjectStore(parse, uidOf, this.#book, (each) => this.#intern(each));
-    this.#pods = store(podObject);
+      new ObjectStore(parse, uidOf, this.#book, intern);
+    this.#pods = new ObjectStore(podObject, uidOf, this.#book, intern, (uid, pod) => this.#podChanged(uid, pod));
     const services = store(serviceObject);
     const nodes = store(nodeObject);
     const slices = store(sliceObject);
@@ -82,6 +86,23 @@ export class Cluster implements EndpointNames {
     return name;
   }
 
+  /** Whether a pod has been given to a node, less than half a minute ago, whose address the server has not told yet. */
+  get expectsPods(): boolean {
+    return this.#awaited.any(performance.now());
+  }
+
+  /** Whether an address is nobody's and may be a new pod's within two seconds. */
+  isAwaited(address: string): boolean {
+    if (this.#podWatch.silentMs > maxSilenceMs || this.endpoint(address) !== null) return false;
+    return this.#awaited.isAwaited(address, performance.now());
+  }
+
+  /** Has a function called when a pod that was expected has its address, or is gone; gives what ends that. */
+  onPods(listener: () => void): () => void {
+    this.#onPods.add(listener);
+    return () => void this.#onPods.delete(listener);
+  }
+
   /** By uid; null where it is not known. */
   pod(uid: string): PodObject | null {
     return uid === '' ? null : this.#pods.get(uid);
@@ -122,6 +143,10 @@ export class Cluster implements EndpointNames {
     this.#abort.abort();
     for (const watch of this.#watches) watch.close();
     this.#api.close();
+  }
+
+  #podChanged(uid: string, pod: PodObject | null): void {
+    if (this.#awaited.changed(uid, pod, performance.now())) for (const listener of this.#onPods) listener();
   }
 
   #intern(value: string): string {

@@ -27,6 +27,8 @@ export interface NamedObject {
 export interface PodObject extends NamedObject {
   readonly node: string;
   readonly hostNetwork: boolean;
+  /** It has been given to a node, and will have an address of its own. */
+  readonly waits: boolean;
   /** The controller as the pod names it; empty texts where it has none. */
   readonly owner: OwnerReference;
 }
@@ -41,15 +43,18 @@ export function podObject(value: Json): PodObject | null {
   const hostNetwork = at(value, 'spec', 'hostNetwork') === true;
   // The address of a pod that ended is given to another one long before the object is deleted.
   const free = hostNetwork || isFinished(value, terminating);
+  const ips = free
+    ? []
+    : addresses([...elements(at(value, 'status', 'podIPs')).map((each) => member(each, 'ip')), at(value, 'status', 'podIP')]);
+  const node = text(at(value, 'spec', 'nodeName'));
   return {
     ...meta,
     kind: 'pod',
     selector: '',
-    ips: free
-      ? []
-      : addresses([...elements(at(value, 'status', 'podIPs')).map((each) => member(each, 'ip')), at(value, 'status', 'podIP')]),
+    ips,
+    waits: !free && !terminating && ips.length === 0 && node !== '',
     rank: terminating ? ranks.terminatingPod : ranks.pod,
-    node: text(at(value, 'spec', 'nodeName')),
+    node,
     hostNetwork,
     owner: controllerOf(value),
   };

@@ -41,11 +41,20 @@ export class ObjectStore<T extends NamedObject> {
   readonly #uidOf: (value: unknown) => string;
   readonly #book: AddressBook;
   readonly #intern: (text: string) => string;
+  readonly #told: (uid: string, object: T | null) => void;
   #objects = new Map<string, T>();
   /** Those of a list that is being taken. */
   #fresh: Map<string, T> | null = null;
 
-  constructor(parse: (value: unknown) => T | null, uidOf: (value: unknown) => string, book: AddressBook, intern: (text: string) => string) {
+  /** `told` hears of each change after it: null for what is gone. */
+  constructor(
+    parse: (value: unknown) => T | null,
+    uidOf: (value: unknown) => string,
+    book: AddressBook,
+    intern: (text: string) => string,
+    told: (uid: string, object: T | null) => void = () => {},
+  ) {
+    this.#told = told;
     this.#parse = parse;
     this.#uidOf = uidOf;
     this.#book = book;
@@ -81,19 +90,25 @@ export class ObjectStore<T extends NamedObject> {
     this.#forget(object.uid);
     this.#objects.set(object.uid, object);
     this.#book.add(object);
+    this.#told(object.uid, object);
   }
 
   /** By uid: a namesake that was made meanwhile stays. */
   deleted(value: unknown): void {
-    this.#forget(this.#uidOf(value));
+    const uid = this.#uidOf(value);
+    this.#forget(uid);
+    this.#told(uid, null);
   }
 
   listed(): void {
     if (this.#fresh === null) return;
     for (const object of this.#objects.values()) this.#book.remove(object);
+    const before = this.#objects;
     this.#objects = this.#fresh;
     this.#fresh = null;
     for (const object of this.#objects.values()) this.#book.add(object);
+    for (const uid of before.keys()) if (!this.#objects.has(uid)) this.#told(uid, null);
+    for (const object of this.#objects.values()) this.#told(object.uid, object);
   }
 
   #forget(uid: string): void {

@@ -1,6 +1,9 @@
 // What must hold against any API server.
 import type { Test } from 'tap';
 import { Cluster } from '../../../src/enrich/kubernetes/cluster.ts';
+import { EndpointPart } from '../../../src/enrich/kubernetes/part.ts';
+import { HeldEvents, type Lane } from '../../../src/gadget/held-events.ts';
+import { openAdvisor, rowBytes } from '../../output/network-policy/rows.ts';
 import { until, type TestServer } from './server.ts';
 
 const pods = '/api/v1/namespaces/shop/pods';
@@ -172,7 +175,19 @@ export function clusterCases(t: Test, serverOf: () => TestServer, churnPods: num
     const owned = await server.create(pods, pod('api-5d4f-x', { owners: [reference('ReplicaSet', 'api-5d4f', set.metadata.uid)] }));
     const single = await server.create(pods, pod('single'));
     const stateful = await server.create(pods, pod('db-0', { owners: [reference('StatefulSet', 'db', 's-uid')] }));
-    await until(() => cluster.pod(stateful.metadata.uid) !== null, 'the pods are known');
+    const daemon = await server.create(pods, pod('agent-x', { owners: [reference('DaemonSet', 'agent', 'a-uid')] }));
+    const jobs = '/apis/batch/v1/namespaces/shop/jobs';
+    const job = (name: string, owners: readonly object[]): object => ({
+      apiVersion: 'batch/v1',
+      kind: 'Job',
+      metadata: { name, ...(owners.length > 0 ? { ownerReferences: owners } : {}) },
+      spec: { template: { spec: { restartPolicy: 'Never', containers: [{ name: 'main', image: 'x' }] } } },
+    });
+    const nightly = await server.create(jobs, job('backup-2711', [{ ...reference('CronJob', 'backup', 'c-uid'), apiVersion: 'batch/v1' }]));
+    const once = await server.create(jobs, job('once', []));
+    const ofCron = await server.create(pods, pod('backup-2711-x', { owners: [reference('Job', 'backup-2711', nightly.metadata.uid)] }));
+    const ofJob = await server.create(pods, pod('once-x', { owners: [reference('Job', 'once', once.metadata.uid)] }));
+    await until(() => cluster.pod(ofJob.metadata.uid) !== null, 'the pods are known');
     const ownerOf = async (uid: string): Promise<object | null> => {
       const found = cluster.pod(uid);
       return found === null ? null : await cluster.owner(found);
@@ -180,8 +195,73 @@ export function clusterCases(t: Test, serverOf: () => TestServer, churnPods: num
     t.same(await ownerOf(owned.metadata.uid), { kind: 'Deployment', name: 'api' });
     t.same(await ownerOf(single.metadata.uid), { kind: '', name: '' });
     t.same(await ownerOf(stateful.metadata.uid), { kind: 'StatefulSet', name: 'db' });
-    for (const name of ['api-5d4f-x', 'single', 'db-0']) await server.remove(`${pods}/${name}`);
+    t.same(await ownerOf(daemon.metadata.uid), { kind: 'DaemonSet', name: 'agent' });
+    t.same(await ownerOf(ofCron.metadata.uid), { kind: 'CronJob', name: 'backup' });
+    t.same(await ownerOf(ofJob.metadata.uid), { kind: 'Job', name: 'once' });
+    for (const name of ['api-5d4f-x', 'single', 'db-0', 'agent-x', 'backup-2711-x', 'once-x']) await server.remove(`${pods}/${name}`);
+    for (const name of ['backup-2711', 'once']) await server.remove(`${jobs}/${name}`);
     await server.remove(`${sets}/api-5d4f`);
+  });
+
+  t.test("an event with a new pod's address waits for the pod's name, two seconds at most, and only while one is expected", async (t) => {
+    const server = serverOf();
+    const cluster = await started(server);
+    const part = new EndpointPart(cluster);
+    const { source } = openAdvisor({ pods: new Map(), addresses: new Map() });
+    const judge = part.judge(source);
+    const held = new HeldEvents(1 << 20);
+    part.onRelease(() => held.release());
+    t.teardown(() => {
+      part.close();
+      cluster.close();
+    });
+    const shown: { readonly address: string; readonly name: string | null; readonly at: number }[] = [];
+    const lane: Lane = {
+      source,
+      judge,
+      deliver(record) {
+        const address = source.field('endpoint.addr').text(record, record.offset);
+        shown.push({ address, name: cluster.endpoint(address)?.name ?? null, at: performance.now() });
+      },
+    };
+    const event = (address: string): number => {
+      const bytes = rowBytes(source, { netns: 1, egress: true, address, port: 80 });
+      held.push(lane, new DataView(bytes.buffer), 0, bytes.length);
+      held.release();
+      return performance.now();
+    };
+    event('10.92.0.1');
+    t.match(shown, [{ address: '10.92.0.1', name: null }], 'nothing is expected: at once');
+    await server.create(pods, pod('fresh'));
+    await until(() => cluster.expectsPods, 'the pod is expected');
+    event('127.0.0.1');
+    t.equal(shown.length, 2, "loopback is no pod's");
+    const asked = event('10.92.0.2');
+    event('10.92.0.3');
+    t.equal(held.length, 2, 'both may be its address');
+    await server.patchStatus(`${pods}/fresh`, running('10.92.0.2'));
+    await until(() => shown.length === 4, 'the name is there');
+    t.match(
+      shown.slice(2),
+      [
+        { address: '10.92.0.2', name: 'fresh' },
+        { address: '10.92.0.3', name: null },
+      ],
+      'and nobody else is expected',
+    );
+    t.comment(`held for ${((shown[2]?.at ?? 0) - asked).toFixed(0)} ms`);
+    // A pod whose address never comes holds nothing for long, and the same address once.
+    await server.create(pods, pod('stuck'));
+    await until(() => cluster.expectsPods, 'the next pod is expected');
+    const from = event('10.92.0.4');
+    await until(() => shown.length === 5, 'it is shown all the same', 30_000);
+    const ms = (shown[4]?.at ?? 0) - from;
+    t.ok(ms >= 1900, `not before its time: ${ms.toFixed(0)} ms`);
+    t.equal(shown[4]?.name, null);
+    event('10.92.0.4');
+    t.equal(shown.length, 6, 'not again');
+    for (const name of ['fresh', 'stuck']) await server.remove(`${pods}/${name}`);
+    await until(() => !cluster.expectsPods, 'nobody is expected');
   });
 
   t.test('what a user may not see is told once; the rest goes on', async (t) => {

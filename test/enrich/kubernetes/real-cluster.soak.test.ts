@@ -12,6 +12,10 @@ import { at, text } from '../../../src/enrich/json.ts';
 import { ClusterNames } from '../../../src/enrich/kubernetes/names.ts';
 import { machineNames } from '../../../src/enrich/runtimes/machine.ts';
 import { Rig } from '../runtimes/rig.ts';
+import type { EndpointName } from '../../../src/gadget/context.ts';
+import { RecordList } from '../../../src/gadget/record-list.ts';
+import { EventOutput } from '../../../src/output/output.ts';
+import { openAdvisor, rowBytes, type Row } from '../../output/network-policy/rows.ts';
 import { clusterCases, pod, running, started } from './cases.ts';
 import type { TestObject, TestServer } from './server.ts';
 
@@ -40,6 +44,10 @@ class RealServer implements TestServer {
     return await this.#send('POST', where, object, 'application/json');
   }
 
+  async post(where: string, body: string, type: string): Promise<TestObject> {
+    return await this.#send('POST', where, body, type);
+  }
+
   async patchStatus(where: string, status: object): Promise<void> {
     await this.#send('PATCH', `${where}/status`, { status }, 'application/merge-patch+json');
   }
@@ -53,7 +61,7 @@ class RealServer implements TestServer {
     this.#agent.destroy();
   }
 
-  #send(method: string, where: string, body: object | null, type: string): Promise<TestObject> {
+  #send(method: string, where: string, body: object | string | null, type: string): Promise<TestObject> {
     return new Promise((resolve, reject) => {
       const headers = body === null ? {} : { 'content-type': type };
       const request = https.request(`${this.#server}${where}`, { method, agent: this.#agent, headers }, (response) => {
@@ -65,7 +73,7 @@ class RealServer implements TestServer {
         });
       });
       request.on('error', reject);
-      request.end(body === null ? undefined : JSON.stringify(body));
+      request.end(body === null ? undefined : typeof body === 'string' ? body : JSON.stringify(body));
     });
   }
 }
@@ -99,6 +107,65 @@ t.test('a page that the server has forgotten is refused with 410, as by the serv
   const cluster = await started(server, { pageSize: 1 });
   t.teardown(() => cluster.close());
   t.equal(cluster.counts.pods, 3);
+});
+
+t.test('the policies that advise_networkpolicy writes are taken by the server', async (t) => {
+  const labels = (app: string): string => `app=${app},pod-template-hash=7d4b9`;
+  const name = (app: string, namespace: string): EndpointName => ({
+    kind: 'pod',
+    name: `${app}-0`,
+    namespace,
+    labels: labels(app),
+    selector: '',
+  });
+  const { gadget, source } = openAdvisor({
+    pods: new Map([
+      [1, { name: 'web-0', namespace: 'shop', labels: labels('web'), owner: 'web' }],
+      [2, { name: 'db-0', namespace: 'shop', labels: labels('db'), owner: 'db' }],
+    ]),
+    addresses: new Map([
+      ['10.1.0.1', name('web', 'shop')],
+      ['10.1.0.2', name('db', 'shop')],
+      ['10.1.0.3', name('client', 'default')],
+      ['fd00::2', name('db', 'shop')],
+      [
+        '10.96.0.10',
+        { ...name('dns', 'kube-system'), kind: 'svc', selector: 'k8s-app=kube-dns', targetPorts: new Map([['53/UDP', 'dns']]) },
+      ],
+    ]),
+  });
+  let text = '';
+  const target = { write: (chunk: Uint8Array): boolean => ((text += Buffer.from(chunk).toString()), true), once: () => target };
+  const output = new EventOutput({ mode: 'advise', sources: gadget.sources, target });
+  output.open();
+  const rows: Row[] = [
+    { netns: 1, egress: true, address: '10.1.0.2', port: 5432 },
+    { netns: 1, egress: true, address: 'fd00::2', port: 5432 },
+    { netns: 1, egress: true, address: '10.96.0.10', port: 53, proto: 17 },
+    { netns: 1, egress: true, address: '203.0.113.9', port: 443 },
+    { netns: 1, egress: false, address: '10.1.0.3', port: 8080 },
+    { netns: 2, egress: false, address: '10.1.0.1', port: 5432 },
+  ];
+  output.batch(source, new RecordList(Buffer.concat(rows.map((row) => rowBytes(source, row))), source.size, source.makeRecord()));
+  output.end();
+  const documents = text.split(/^---$/m).filter((each) => /^kind: NetworkPolicy$/m.test(each));
+  t.equal(documents.length, 2, text);
+  for (const document of documents) {
+    const made = await server.post('/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies?dryRun=All', document, 'application/yaml');
+    t.match(made.metadata.name, /^(?:web|db)-network$/);
+    // The server gives back what it has understood: nothing of the rules was left out as unknown.
+    t.match(made, { spec: { policyTypes: ['Ingress', 'Egress'], podSelector: { matchLabels: { app: /^(?:web|db)$/ } } } });
+  }
+  const [document = ''] = documents;
+  await t.rejects(
+    server.post(
+      '/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies?dryRun=All',
+      document.replace(/port: \d+/, 'port: 99999'),
+      'application/yaml',
+    ),
+    /422/,
+    'which it would refuse otherwise',
+  );
 });
 
 t.test("containers of real pods get node, labels and owner of the server's pods, with and without the runtime", async (t) => {

@@ -67,7 +67,7 @@ export class NamespaceWatch {
     reader.startUnsafe((view, offset) => this.#event(view, offset));
     reader.unref();
     this.look();
-    this.#timer = setInterval(() => this.look(), lookMs);
+    this.#timer = setInterval(() => this.#lookOnTime(), lookMs);
     this.#timer.unref();
   }
 
@@ -109,13 +109,22 @@ export class NamespaceWatch {
     this.#collection.close();
   }
 
+  /** What a timer throws ends the process: where descriptors or memory are short for a moment, the next look will do. */
+  #lookOnTime(): void {
+    try {
+      this.look();
+    } catch (error) {
+      if (!(error instanceof RawbpfError)) throw error;
+    }
+  }
+
   #event(view: DataView, at: number): void {
     const netns = view.getUint32(at, true);
     if (view.getUint32(at + 8, true) === entered) this.#enter(netns, view.getUint32(at + 4, true));
     else if (this.#rest === null) {
       this.#rest = setTimeout(() => {
         this.#rest = null;
-        this.look();
+        this.#lookOnTime();
       }, restMs);
       this.#rest.unref();
     }
@@ -124,7 +133,12 @@ export class NamespaceWatch {
   #enter(netns: number, tid: number): void {
     if (this.#known.has(netns)) return;
     this.#known.set(netns, tid);
-    this.#collection.map('told').update(u32(netns), u32(1));
+    try {
+      this.#collection.map('told').update(u32(netns), u32(1));
+    } catch (error) {
+      // A full map: the programs tell of it again, which does no harm.
+      if (!(error instanceof RawbpfError)) throw error;
+    }
     this.#listener.entered(netns, tid);
   }
 

@@ -72,6 +72,7 @@ export class SocketEnricher {
   readonly #timer: NodeJS.Timeout;
   readonly #notice: (message: string) => void;
   #toldFull = false;
+  #toldFailure = false;
   #closed = false;
 
   /** Loads and attaches; throws what these throw, and nothing stays behind then. */
@@ -122,7 +123,7 @@ export class SocketEnricher {
     });
     this.#collection = collection;
     this.#sweeps = sweeps;
-    this.#timer = setInterval(() => this.sweep(), options.sweepMs ?? 2000);
+    this.#timer = setInterval(() => this.#sweepOnTime(), options.sweepMs ?? 2000);
     this.#timer.unref();
   }
 
@@ -161,6 +162,17 @@ export class SocketEnricher {
     if (notFitting === 0 || this.#toldFull) return;
     this.#toldFull = true;
     this.#notice(`${notFitting} sockets had no room among the ${this.sockets.maxEntries} that are remembered: nobody is shown for them`);
+  }
+
+  /** What a timer throws ends the process: where descriptors or memory are short for a moment, the next sweep will do. */
+  #sweepOnTime(): void {
+    try {
+      this.sweep();
+    } catch (error) {
+      if (!(error instanceof RawbpfError)) throw error;
+      if (!this.#toldFailure) this.#notice(`sockets that are gone may be remembered for too long: ${error.message}`);
+      this.#toldFailure = true;
+    }
   }
 
   /** Detaches everything and lets go of the maps; harmless when repeated. */

@@ -114,6 +114,19 @@ function bpftoolLoads(file: string): Run | null {
   }
 }
 
+/** The same by a program of a few lines that sizes maps which the user is to size: what bpftool refuses. Null without gcc and libbpf. */
+function libbpfLoads(file: string): Run | null {
+  if (loader === null) return null;
+  const { wall, cpu, status } = run(loader, [file]);
+  return status === 0 ? { wall, cpu, stdout: '' } : null;
+}
+
+const built = path.join(mkdtempSync(path.join(tmpdir(), 'rawbpf-bench-')), 'load-libbpf');
+process.on('exit', () => rmSync(path.dirname(built), { recursive: true, force: true }));
+const flags = (process.env['LIBBPF_FLAGS'] ?? '-lbpf').split(' ');
+const gcc = spawnSync('gcc', ['-O2', '-o', built, path.join(root, 'bench/peers/load-libbpf.c'), ...flags]);
+const loader = gcc.status === 0 ? built : null;
+
 function loading(file: string): void {
   const ours: number[] = [];
   const whole: number[] = [];
@@ -121,8 +134,9 @@ function loading(file: string): void {
   const peer: number[] = [];
   const peerCpu: number[] = [];
   let programs = 0;
+  const bpftoolTakesIt = bpftoolLoads(file) !== null;
   for (let round = 0; round < rounds; round++) {
-    const theirs = bpftoolLoads(file);
+    const theirs = bpftoolTakesIt ? bpftoolLoads(file) : libbpfLoads(file);
     if (theirs !== null) {
       peer.push(theirs.wall);
       peerCpu.push(theirs.cpu);
@@ -137,7 +151,7 @@ function loading(file: string): void {
   }
   const name = path.relative(root, path.resolve(file));
   const size = `${Math.round(statSync(file).size / 1000)} kB, ${programs} programs`;
-  add(`load ${name}`, ours, peer, ourCpu, peerCpu, peer.length > 0 || bpftool === undefined ? size : `${size}; bpftool refuses it`);
+  add(`load ${name}`, ours, peer, ourCpu, peerCpu, bpftoolTakesIt ? size : `${size}; beside load-libbpf.c, as bpftool refuses it`);
   add(`whole ${name}`, whole, peer, ourCpu, peerCpu, 'with the start of Node and of the modules');
   checking(file, name, peer, peerCpu);
 }

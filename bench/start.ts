@@ -1,4 +1,5 @@
-// From a cold start to the first event of trace_open, and the memory it took: rawbpf beside libbpf in C with the same object, in turns.
+// From a cold start to the first event of trace_open and to the end, and the memory it took: rawbpf beside libbpf in C with the same
+// object, in turns.
 //   node build/bench/start.js [ROUNDS]
 // libbpf needs a mounted tracefs: it gets one in a mount namespace of its own. Something opens files all the while.
 import { spawn, spawnSync } from 'node:child_process';
@@ -29,17 +30,28 @@ const sides: Readonly<Record<string, readonly string[]>> = {
   ...(gcc.status === 0 ? { libbpf: ['unshare', ...mounted, peer, object, 'events'] } : {}),
 };
 
-/** Milliseconds and KiB of the greatest resident set. */
-function once(command: readonly string[]): Promise<{ ms: number; kib: number }> {
+interface Start {
+  /** Milliseconds until something was written to stdout; NaN where nothing was. */
+  readonly first: number;
+  /** Milliseconds until the process was gone: the kernel waits for all CPUs before what was attached is detached. */
+  readonly ms: number;
+  /** KiB of the greatest resident set. */
+  readonly kib: number;
+}
+
+function once(command: readonly string[]): Promise<Start> {
   return new Promise((resolve, reject) => {
     const start = performance.now();
     // GNU time tells what the kernel counted of the process and those it became.
-    const run = spawn('/usr/bin/time', ['-f', '%M', ...command], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const run = spawn('/usr/bin/time', ['-f', '%M', ...command], { stdio: ['ignore', 'pipe', 'pipe'] });
     let err = '';
+    let first = Number.NaN;
+    run.stdout.once('data', () => (first = performance.now() - start));
+    run.stdout.resume();
     run.stderr.on('data', (data: Buffer) => (err += data.toString()));
     run.on('close', (code) => {
       const kib = Number(err.trim().split('\n').at(-1));
-      if (code === 0) resolve({ ms: performance.now() - start, kib });
+      if (code === 0) resolve({ first, ms: performance.now() - start, kib });
       else reject(new Error(`${command.join(' ')}: ${err}`));
     });
   });
@@ -48,19 +60,20 @@ function once(command: readonly string[]): Promise<{ ms: number; kib: number }> 
 async function main(): Promise<void> {
   const opener = spawn('sh', ['-c', 'while :; do read -r line </etc/hostname; sleep 0.005; done'], { stdio: 'ignore' });
   try {
-    const results = new Map(Object.keys(sides).map((name) => [name, { ms: [] as number[], kib: [] as number[] }]));
+    const results = new Map(Object.keys(sides).map((name) => [name, { first: [] as number[], ms: [] as number[], kib: [] as number[] }]));
     for (let round = -1; round < rounds; round++) {
       for (const [name, command] of Object.entries(sides)) {
-        const { ms, kib } = await once(command);
+        const { first, ms, kib } = await once(command);
         if (round < 0) continue;
+        results.get(name)?.first.push(first);
         results.get(name)?.ms.push(ms);
         results.get(name)?.kib.push(kib);
       }
     }
-    for (const [name, { ms, kib }] of results) {
-      console.log(
-        `${name.padEnd(18)} ${median(ms).toFixed(0).padStart(5)} ms to the first event and the end, ${(median(kib) / 1024).toFixed(0)} MiB at most`,
-      );
+    for (const [name, { first, ms, kib }] of results) {
+      const event = Number.isNaN(median(first)) ? '    -' : median(first).toFixed(0).padStart(5);
+      const end = median(ms).toFixed(0).padStart(5);
+      console.log(`${name.padEnd(18)} ${event} ms to the first event, ${end} to the end, ${(median(kib) / 1024).toFixed(0)} MiB at most`);
     }
   } finally {
     opener.kill();

@@ -31,10 +31,14 @@ function sendStop(producer: EventProducer): void {
   while (producer.run(stopNumber, 1) === 0) pause(0.05);
 }
 
-type Side = 'ours' | PeerName;
+/** Ours on the main thread, in a worker thread that sleeps in the kernel, and in one that the main thread wakes. */
+const ownSides = ['ours', 'worker', 'woken'] as const;
+type OwnSide = (typeof ownSides)[number];
+type Side = OwnSide | PeerName;
 
 function commandOf(side: Side, mode: string, programs: PeerPrograms): readonly string[] | null {
   if (side === 'ours') return [process.execPath, child, mode, String(liveRing)];
+  if (side === 'worker' || side === 'woken') return [process.execPath, child, `${mode}-${side}`, String(liveRing)];
   const program = programs[side];
   return program === null ? null : [program, mode];
 }
@@ -47,10 +51,10 @@ export interface LiveResult {
 
 /** Events as JSON through a pipe: of each CPU second of the reader, and of each second while the producer has the other CPU. */
 export async function measureLive(programs: PeerPrograms, rounds: number): Promise<LiveResult> {
-  const perCpuSecond: Record<Side, number[]> = { ours: [], libbpf: [], cilium: [] };
-  const perSecond: Record<Side, number[]> = { ours: [], libbpf: [], cilium: [] };
+  const perCpuSecond: Record<Side, number[]> = { ours: [], worker: [], woken: [], libbpf: [], cilium: [] };
+  const perSecond: Record<Side, number[]> = { ours: [], worker: [], woken: [], libbpf: [], cilium: [] };
   const sides: { side: Side; producer: EventProducer; peer: Peer }[] = [];
-  for (const side of ['libbpf', 'cilium', 'ours'] as const) {
+  for (const side of ['libbpf', 'cilium', ...ownSides] as const) {
     const command = commandOf(side, 'live', programs);
     if (command === null) continue;
     const producer = ringProducer(sys, liveRing);
@@ -74,11 +78,12 @@ export async function measureLive(programs: PeerPrograms, rounds: number): Promi
 }
 
 /** Of each side [p50, p99] in microseconds, a pair a round: events a millisecond apart, and 100 every millisecond. */
-export type LatencyResult = Readonly<Record<'idle' | 'busy', Readonly<Record<'ours' | 'libbpf', readonly (readonly [number, number])[]>>>>;
+export type LatencyResult = Readonly<Record<'idle' | 'busy', Readonly<Record<OwnSide | 'libbpf', readonly (readonly [number, number])[]>>>>;
 
 export async function measureLatency(programs: PeerPrograms, rounds: number): Promise<LatencyResult> {
-  const result = { idle: { ours: [], libbpf: [] }, busy: { ours: [], libbpf: [] } } satisfies Record<string, Record<string, unknown[]>>;
-  for (const side of ['libbpf', 'ours'] as const) {
+  const none = (): Record<OwnSide | 'libbpf', (readonly [number, number])[]> => ({ ours: [], worker: [], woken: [], libbpf: [] });
+  const result = { idle: none(), busy: none() } satisfies Record<string, Record<string, unknown[]>>;
+  for (const side of ['libbpf', ...ownSides] as const) {
     const command = commandOf(side, 'latency', programs);
     if (command === null) continue;
     const producer = ringProducer(sys, liveRing);
@@ -96,7 +101,7 @@ export async function measureLatency(programs: PeerPrograms, rounds: number): Pr
         sendStop(producer);
         const [records = 0, , , , p50 = 0, p99 = 0] = await peer.line();
         if (records !== sent) throw new Error(`${side}: ${records} records of ${sent}`);
-        if (round >= 0) (result[load][side] as (readonly [number, number])[]).push([p50 / 1000, p99 / 1000]);
+        if (round >= 0) result[load][side].push([p50 / 1000, p99 / 1000]);
       }
     }
     await peer.close();

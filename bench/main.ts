@@ -68,24 +68,33 @@ function live(programs: PeerPrograms, rounds: number, only: readonly string[] | 
     const result = run('live') as LiveResult;
     for (const [row, sides] of Object.entries(result)) {
       const [ours, libbpf, cilium] = [median(sides.ours), median(sides.libbpf), median(sides.cilium)];
-      rows.push({ row: `live.${row}`, what: 'events as JSON through 256 KiB and a pipe, none lost', ours, libbpf, cilium });
+      const [worker, woken] = [median(sides.worker), median(sides.woken)];
+      rows.push({ row: `live.${row}`, what: 'events as JSON through 256 KiB and a pipe, none lost', ours, worker, woken, libbpf, cilium });
       console.log(
         `live     ${thousands(ours)} events ${row}   libbpf ${thousands(libbpf)} (${(ours / libbpf).toFixed(2)} x)   cilium/ebpf ${thousands(cilium)} (${(ours / cilium).toFixed(2)} x)`,
+      );
+      console.log(
+        `live     in a worker thread that sleeps in the kernel ${thousands(worker)} (${(worker / ours).toFixed(2)} of the main thread), that the main thread wakes ${thousands(woken)} (${(woken / ours).toFixed(2)})`,
       );
     }
   }
   if (only === null || only.includes('latency')) {
     const result = run('latency') as LatencyResult;
-    for (const [load, { ours, libbpf }] of Object.entries(result)) {
+    for (const [load, { ours, worker, woken, libbpf }] of Object.entries(result)) {
       const [p50, p99, peer50, peer99] = [of(ours, 0), of(ours, 1), of(libbpf, 0), of(libbpf, 1)];
       rows.push({
         row: `latency.${load}`,
         what: 'microseconds from the event to its callback',
         ours: [p50, p99],
+        worker: [of(worker, 0), of(worker, 1)],
+        woken: [of(woken, 0), of(woken, 1)],
         libbpf: [peer50, peer99],
       });
       console.log(
         `latency  ${load}: p50 ${p50.toFixed(0)} us, p99 ${p99.toFixed(0)} us   libbpf p50 ${peer50.toFixed(0)} us (${(p50 / peer50).toFixed(2)} x), p99 ${peer99.toFixed(0)} us (${(p99 / peer99).toFixed(2)} x)`,
+      );
+      console.log(
+        `latency  ${load}: in a worker thread that sleeps in the kernel p50 ${of(worker, 0).toFixed(0)} us, p99 ${of(worker, 1).toFixed(0)} us; that the main thread wakes p50 ${of(woken, 0).toFixed(0)} us, p99 ${of(woken, 1).toFixed(0)} us`,
       );
     }
   }

@@ -40,7 +40,7 @@ export function eventStream(run: GadgetRun, options: EventStreamOptions = {}): A
       ended = true;
       notify();
     });
-  return (async function* events() {
+  const stream = (async function* events(): AsyncGenerator<EventObject, void, undefined> {
     try {
       for (;;) {
         const batch = queue;
@@ -60,4 +60,11 @@ export function eventStream(run: GadgetRun, options: EventStreamOptions = {}): A
       run.stop();
     }
   })();
+  // A generator that was never asked for anything has no finally to run.
+  const leave = stream.return.bind(stream);
+  stream.return = (value) => {
+    run.stop();
+    return leave(value);
+  };
+  return stream;
 }

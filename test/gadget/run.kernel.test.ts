@@ -7,6 +7,7 @@ import { runGadget } from '../../src/enrich/run-gadget.ts';
 import { openGadget, type Gadget } from '../../src/gadget/gadget.ts';
 import { noMetadata, parseMetadata } from '../../src/gadget/metadata.ts';
 import { GadgetRun } from '../../src/gadget/run.ts';
+import { eventStream } from '../../src/gadget/stream.ts';
 import type { RunOptions, RunResult } from '../../src/gadget/run-options.ts';
 import type { EventObject } from '../../src/gadget/tree.ts';
 import { compileFilter } from '../../src/output/filter.ts';
@@ -102,7 +103,7 @@ for (const buffer of ['ringbuf', 'perf'] as const) {
       Array.from({ length: 100 }, (_, i) => i),
     );
     t.equal(started.echoes, 100);
-    t.same(result, { reason: 'stopped', counters: { received: 200, delivered: 200, lost: 0, discarded: 0 } });
+    t.same(result, { reason: 'stopped', counters: { received: 200, delivered: 200, lost: 0, discarded: 0 }, missed: [] });
     for (const event of started.calls) {
       t.equal(event['pid'], process.pid);
       const ms = Number((event['timestamp_raw'] as bigint) / 1_000_000n);
@@ -326,6 +327,16 @@ void t.test('an iterator again and again', async (t) => {
   limited.start({ event() {}, batch: (_, records) => void (rows += records.length) });
   t.equal((await limited.done).reason, 'max-events');
   t.equal(rows, 3);
+});
+
+void t.test('leaving a stream before its first event ends the run', async (t) => {
+  const gadget = openGadget({ object: objectOf('tasks'), context: hostContext(sys) });
+  const run = new GadgetRun(gadget, { intervalMs: 60_000, params: new Map([['pid', process.pid]]) });
+  const stream = eventStream(run);
+  t.ok(run.running);
+  await stream.return();
+  t.notOk(run.running);
+  t.equal((await run.done).reason, 'stopped');
 });
 
 void t.test('an interval of zero lets the event loop turn, and a time limit past that of timers does not end at once', async (t) => {

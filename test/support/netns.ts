@@ -11,7 +11,7 @@ const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/sbin'
 export const toolPath = (name: string): string | null => folders.map((folder) => path.join(folder, name)).find(existsSync) ?? null;
 
 const found = (name: string): string => {
-  const file = toolPath(name);
+  const file = path.isAbsolute(name) ? name : toolPath(name);
   if (file === null) throw new Error(`${name} is not installed`);
   return file;
 };

@@ -26,7 +26,6 @@ const others = [
   'traceloop',
   'top_blockio',
   'trace_oomkill',
-  'trace_tcpretrans',
   'trace_lsm',
   'trace_fsslower',
   'trace_gpu_starvation',

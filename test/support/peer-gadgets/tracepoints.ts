@@ -269,6 +269,26 @@ export const tracepointCases: readonly Case[] = [
     },
   },
   {
+    gadget: 'trace_tcpretrans',
+    // Of its two programs one is a kprobe, which not every kernel has.
+    args: ['--skip-unsupported'],
+    work: () =>
+      runPerl(`${loopbackPair} deafen($accepted);
+        syswrite $client, "x"; select undef, undef, undef, 1; setsockopt($client, SOL_SOCKET, SO_LINGER, pack "ii", 1, 0)`),
+    check(t, rows, made) {
+      const own = rows.filter((row) => row['netns_id'] === Number(made.said.get('netns')?.[0]) && row['type_raw'] === 0);
+      t.ok(own.length > 0, `${own.length} repetitions`);
+      for (const row of own) {
+        t.match(row, {
+          src: endpoint('127.0.0.1', made.said.get('client')?.[0], 'TCP'),
+          dst: endpoint('127.0.0.1', made.said.get('server')?.[0], 'TCP'),
+          state: 1,
+        });
+        expectProcess(t, row.proc, { pid: made.pid, comm: 'perl' }, 'whose socket it is');
+      }
+    },
+  },
+  {
     gadget: 'snapshot_socket',
     work: async () => {
       const server = (await import('node:net')).createServer().listen(0, '127.0.0.1');

@@ -13,7 +13,8 @@ export interface ReachQuestions {
   readonly jumpTargets: readonly number[];
 }
 
-const REGISTERS = 11;
+// The kernel has 11; the field of an instruction, which a damaged object fills at will, has room for 16.
+const REGISTERS = 16;
 const SIZES: ReadonlyMap<number, number> = new Map([
   [BPF_SIZE.B, 1],
   [BPF_SIZE.H, 2],

@@ -40,6 +40,13 @@ t.test('branches on constants go one way', async (t) => {
   t.equal(run(insn(0xb7, 1, 0, 0, 1), insn(0x15, 1, 0, 1, 0), exit, nop, exit), '11100');
 });
 
+t.test('registers that no kernel has, in a damaged instruction, end nothing', async (t) => {
+  for (const register of [11, 12, 15]) {
+    t.equal(run(insn(0x15, register, 0, 1, 0), nop, exit), '111');
+    t.equal(run(insn(0x55, register, 0, 1, 5), insn(0xbf, register, 15), exit), '111');
+  }
+});
+
 t.test('arithmetic is followed', async (t) => {
   const rows: readonly [what: string, insns: readonly Insn[]][] = [
     ['add', [insn(0xb7, 1, 0, 0, 40), insn(0x07, 1, 0, 0, 2)]],

@@ -124,7 +124,7 @@ export class PerfReader extends EventSource {
     return bytes;
   }
 
-  /** Opens buffers for CPUs that came online, or that went and came back, and lets go of those that went; called every `cpuCheckMs`. */
+  /** Opens buffers for CPUs that came online, or that went and came back, and lets go of those that went; called every `cpuCheckMs` (of the second kind the next look knows). */
   refreshCpus(): void {
     if (this.closed) return;
     const wanted = new Set(this.#wantedCpus());

@@ -30,6 +30,8 @@ function whyRefused(errno: string): string | null {
       return 'this program, or one that must be alone, is attached there already';
     case 'EINVAL':
       return 'the program does not fit this hook, or this kernel has no links for it';
+    case 'ENOTSUPP':
+      return 'this kernel cannot put programs on functions (BPF trampolines: arm64 has them from Linux 6.4 on); a kprobe may do';
     case 'EOPNOTSUPP':
       return 'this kernel was built without what such links need (for kprobe.multi: CONFIG_FPROBE)';
     default:

@@ -71,6 +71,17 @@ void t.test('DNS over TCP, EDNS, mDNS, and messages that lie, as they come from 
   t.same(new Set((rows.get('tcp') ?? []).map((row) => row['qr'])), new Set(['Q', 'R']), 'question and answer');
   for (const row of rows.get('answer') ?? []) t.equal(row['addresses'], '192.0.2.1,192.0.2.2');
   for (const row of rows.get('edns') ?? []) t.match(row, { qr: 'Q', qtype: 'AAAA' });
-  for (const [name, all] of rows)
-    t.comment(`${name}: ${JSON.stringify(all.map((row) => [row['qr'], row['name'], row['addresses'], row['rcode']]))}`);
+  for (const row of (rows.get('tcp') ?? []).filter(({ qr }) => qr === 'R'))
+    t.equal(String(row['addresses']).split(',').length, 150, 'all of a long answer');
+  // What lies is shown as a message of its process, with nothing made up.
+  for (const name of ['loop', 'loop-two', 'forward', 'cut-name', 'cut-type', 'label-kind', 'too-long', 'none'])
+    t.same(seen(name), ['', ''], `${name}: no name`);
+  for (const [name, said] of [
+    ['counts', 'counts.example.'],
+    ['answer-loop', 'aloop.example.'],
+    ['answer-cut', 'acut.example.'],
+  ] as const) {
+    t.same(seen(name), [said, said], `${name}: what is in order is told`);
+    for (const row of rows.get(name) ?? []) t.equal(row['addresses'], '', `${name}: no address`);
+  }
 });

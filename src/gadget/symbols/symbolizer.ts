@@ -1,4 +1,5 @@
 import { readFileSync, readlinkSync, statSync } from 'node:fs';
+import { demangle } from './demangle.ts';
 import { type Binary, readBinary } from './binary.ts';
 import { BoundedFile } from '../../sys/bounded-file.ts';
 import { findDebugFile } from './debug-files.ts';
@@ -51,7 +52,8 @@ export class Symbolizer {
     const binary = this.#byBuildId.get(buildId) ?? this.#installed(buildId);
     if (binary === null || binary === undefined) return null;
     const at = Number(offset);
-    return (depth > 0 ? binary.nameAt(at - 1) : null) ?? binary.nameAt(at);
+    const name = (depth > 0 ? binary.nameAt(at - 1) : null) ?? binary.nameAt(at);
+    return name === null ? null : demangle(name);
   }
 
   #nameAt(process: Process, owner: StackOwner, address: number): string | null {
@@ -69,7 +71,8 @@ export class Symbolizer {
     }
     const binary = mapping === null || mapping.inode === 0 ? null : this.#binaryOf(process, mapping);
     const name = mapping === null ? null : (binary?.nameAt(address - mapping.start + mapping.offset) ?? null);
-    return name ?? (binary === null ? this.#jitName(process, address) : null);
+    if (name !== null) return demangle(name);
+    return binary === null ? this.#jitName(process, address) : null;
   }
 
   #processOf(owner: StackOwner): Process | null {

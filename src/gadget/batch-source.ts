@@ -59,22 +59,28 @@ export function openIterator(
   });
   if (links.length === 0) return null;
   const intervalMs = intervalOf(source, options);
+  const told = new Set<number>();
+  // Told once, however often it is read.
+  const unreachable: Unreachable = ({ inode, path }, errno) => {
+    if (told.has(inode)) return;
+    told.add(inode);
+    notice(`sockets of network namespace ${inode} (${path}) are not shown: it cannot be entered (${errnoName(errno)})`);
+  };
   return {
     source,
     record: source.makeRecord(),
-    read: () => joined(links.map((link) => wholeRecords(readEverywhere(link, notice), source))),
+    read: () => joined(links.map((link) => wholeRecords(readEverywhere(link, unreachable), source))),
     intervalMs: intervalMs ?? 0,
     remaining: countOf(source, options) ?? (intervalMs === null ? 1 : Number.POSITIVE_INFINITY),
     fetchOnStop: source.annotations.get('ebpf.iter.fetch-on-stop') === 'true',
   };
 }
 
+type Unreachable = Parameters<IterLink['readInEachNetworkNamespace']>[0];
+
 /** Sockets are listed for one network namespace at a time. */
-function readEverywhere(link: IterLink, notice: (message: string) => void): Uint8Array {
-  if (!link.isPerNetworkNamespace) return link.read();
-  return link.readInEachNetworkNamespace(({ inode, path }, errno) =>
-    notice(`sockets of network namespace ${inode} (${path}) are not shown: it cannot be entered (${errnoName(errno)})`),
-  );
+function readEverywhere(link: IterLink, unreachable: Unreachable): Uint8Array {
+  return link.isPerNetworkNamespace ? link.readInEachNetworkNamespace(unreachable) : link.read();
 }
 
 /** Gets ready to take the entries of a map out again and again. */

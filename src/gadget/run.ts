@@ -11,7 +11,7 @@ import { VerifierError } from '../bpf/verifier/error.ts';
 import { UsageError } from '../error.ts';
 import { isAlternative } from './alternatives.ts';
 import { attachPrograms } from './attach.ts';
-import { attemptAll } from './attempt.ts';
+import { attemptAll } from '../bpf/undo.ts';
 import { openIterator, openMapIterator, type BatchSource } from './batch-source.ts';
 import type { DataSource } from './data-source.ts';
 import { Delivery } from './delivery.ts';

@@ -6,7 +6,7 @@ import { didYouMean } from '../../bytes/suggest.ts';
 import type { BpfMap } from '../map/map.ts';
 import type { ObjectSpec, ProgramSpec } from '../object/spec.ts';
 import type { BpfProgram } from '../program/program.ts';
-import { undoOnError } from '../undo.ts';
+import { attemptAll, undoOnError } from '../undo.ts';
 import { namedVariable } from './options.ts';
 import type { StructOps } from './struct-ops.ts';
 import { BpfVariable, VariableMemory } from './variables.ts';
@@ -126,12 +126,14 @@ export class Collection {
     for (const program of this.programs.values()) program.forgetLinking();
   }
 
-  /** Detaches what was attached through it and lets go of programs, maps and variables; idempotent. */
+  /** Detaches what was attached through it and lets go of programs, maps and variables; idempotent. Throws the first error, after all. */
   close(): void {
-    for (const link of this.#links.splice(0).toReversed()) link.close();
-    this.#memory.close();
-    for (const program of this.programs.values()) program.close();
-    for (const [name, map] of this.maps) if (!this.#borrowed.has(name)) map.close();
+    attemptAll((attempt) => {
+      for (const link of this.#links.splice(0).toReversed()) attempt(() => link.close());
+      attempt(() => this.#memory.close());
+      for (const program of this.programs.values()) attempt(() => program.close());
+      for (const [name, map] of this.maps) if (!this.#borrowed.has(name)) attempt(() => map.close());
+    });
   }
 
   [Symbol.dispose](): void {

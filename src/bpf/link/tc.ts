@@ -1,5 +1,6 @@
 import { struct } from '../../bytes/struct.ts';
 import { toCString } from '../../bytes/text.ts';
+import { UsageError } from '../../error.ts';
 import { errnoName, SyscallError } from '../../sys/errno.ts';
 import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
 import type { BpfProgram } from '../program/program.ts';
@@ -79,7 +80,13 @@ export function attachTc(program: BpfProgram, device: Device, options: TcOptions
 
 function attachClsact(program: BpfProgram, device: Device, options: TcOptions): BpfLink {
   const { sys } = program.kernel;
-  const { direction } = options;
+  const { direction, priority = 0 } = options;
+  if (!(Number.isInteger(priority) && priority >= 0 && priority <= 0xffff))
+    throw new UsageError({
+      code: 'E_TC_PRIORITY',
+      what: `a filter cannot have priority ${priority}`,
+      next: 'use 1 to 65535, or 0 for the next one that is free',
+    });
   const ifindex = deviceIndex(sys, device);
   return undoOnError((undo) => {
     const netlink = undo.own(new RtNetlink(sys));
@@ -97,7 +104,7 @@ function attachClsact(program: BpfProgram, device: Device, options: TcOptions): 
       tcmsg.encode({
         tcm_ifindex: ifindex,
         tcm_parent: parents[direction],
-        tcm_info: (((options.priority ?? 0) << 16) | allProtocols) >>> 0,
+        tcm_info: ((priority << 16) | allProtocols) >>> 0,
       }),
       kindOf(kind),
       attribute(TCA.OPTIONS, ...content),

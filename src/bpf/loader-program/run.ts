@@ -1,7 +1,7 @@
 import { cString, toCString } from '../../bytes/text.ts';
 import { RawbpfError } from '../../error.ts';
 import { bpf, bpfError } from '../../sys/bpf.ts';
-import { isErrno } from '../../sys/errno.ts';
+import { errnoName, isErrno } from '../../sys/errno.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { keepAlive } from '../kernel/keep-alive.ts';
 import { createMap } from '../map/create.ts';
@@ -147,7 +147,7 @@ function attempt(program: BpfProgram, loader: LoaderProgram): (context: Uint8Arr
     return new RawbpfError({
       code: 'E_LOADER_RUN',
       what: 'the loader program could not load its object',
-      where: { errno: -(returnValue | 0) },
+      where: { errno: errnoName(returnValue | 0) },
       ...(why === '' ? {} : { why }),
     });
   };

@@ -38,14 +38,19 @@ export class Changes {
       notify();
     });
     this.#ends.add(notify);
-    this.#count(1);
     const ended = (): boolean => this.#closed;
-    const end = (): void => {
+    const count = (by: number): void => this.#count(by);
+    let state = 'new' as 'new' | 'waited for' | 'left';
+    const leave = (): void => {
+      if (state === 'waited for') count(-1);
+      state = 'left';
       off();
       this.#ends.delete(notify);
-      this.#count(-1);
     };
-    return (async function* stream() {
+    const stream = (async function* changes() {
+      if (state === 'left') return;
+      state = 'waited for';
+      count(1);
       try {
         for (;;) {
           const batch = [...waiting.values()];
@@ -56,9 +61,16 @@ export class Changes {
           await new Promise<void>((resolve) => (wake = resolve));
         }
       } finally {
-        end();
+        leave();
       }
     })();
+    // A generator that was never asked for anything has no finally to run.
+    const end = stream.return.bind(stream);
+    stream.return = (value) => {
+      leave();
+      return end(value);
+    };
+    return stream;
   }
 
   close(): void {

@@ -107,6 +107,12 @@ const rows: readonly (readonly [what: string, attach: () => unknown, code: strin
   ['a device', () => attachXdp(net.program('on_xdp'), 'lp'), 'E_DEVICE', /lp.*did you mean lo/s],
   ['a device by number', () => attachXdp(net.program('on_xdp'), 4711), 'E_DEVICE', /4711.*give one.*: lo/s],
   ['a device of tc', () => attachTc(net.program('on_tc'), 'eth99', { direction: 'ingress' }), 'E_DEVICE', /eth99.*give one.*: lo/s],
+  [
+    'a priority that does not fit',
+    () => attachTc(net.program('on_tc'), 'lo', { direction: 'ingress', via: 'clsact', priority: 65_536 }),
+    'E_TC_PRIORITY',
+    /65535/,
+  ],
   ['a device of clsact', () => attachTc(net.program('on_tc'), 4711, { direction: 'ingress', via: 'clsact' }), 'E_DEVICE', /4711/],
   ['a device of tcx', () => attachTcx(net.program('on_tcx_ingress'), 'e'.repeat(64)), 'E_DEVICE', /eeee/],
   ['a network namespace', () => attachNetns(net.program('on_sk_lookup'), '/no/such/ns'), null, /\/no\/such\/ns.*ENOENT.*\/run\/netns/s],

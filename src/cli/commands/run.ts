@@ -167,14 +167,15 @@ function checkFlags(gadget: Gadget, given: ParsedOptions, own: readonly OptionSp
   gadget.params.apply(valuesOf(given, own));
   const rules = given.all('filter').join(',');
   for (const source of gadget.sources) if (rules !== '') compileFilter(source, rules, gadget.sources);
-  const output = { mode: 'none', sources: gadget.sources, target: process.stdout } as const;
-  void new EventOutput({ ...output, fields: given.text('fields'), sort: given.text('sort') });
+  // Before the field that it names: there is no right one.
   if (given.has('sort') && gadget.sources.every(({ kind }) => kind === 'tracer')) {
     throw usage(
       `--sort orders what iterators and maps give, and events of ${gadget.name} come one by one`,
       'rawbpf run ... -o json has them all, for another program to put in order',
     );
   }
+  const output = { mode: 'none', sources: gadget.sources, target: process.stdout } as const;
+  void new EventOutput({ ...output, fields: given.text('fields'), sort: given.text('sort') });
   given.integer('max-events', { min: 1, max: Number.MAX_SAFE_INTEGER });
   given.integer('max-entries', { min: 0, max: Number.MAX_SAFE_INTEGER });
   void fetchOptions(given, gadget.sources);

@@ -231,3 +231,20 @@ void t.test('an expression that cannot be understood ends it before anything is 
   test.match(stderr, /the packet filter cannot be understood \(position 5\)/);
   test.match(stderr, /\n {2}tcp prot 80\n {2} {4}\^/);
 });
+
+void t.test(
+  '--iface with a device that is not there, or a gadget that looks at no packets, ends it before anything is attached',
+  async (test) => {
+    for (const [args, message] of [
+      [['tcpdump', '--iface', 'no-such-0'], /no-such-0/],
+      [['trace_exec', '--iface', 'lo'], /this gadget does not look at packets/],
+    ] as const) {
+      const child = spawn(process.execPath, [rawbpfPath, 'run', ...args, '--no-containers'], { stdio: ['ignore', 'pipe', 'pipe'] });
+      let stderr = '';
+      child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
+      const [code] = (await once(child, 'close')) as [number | null];
+      test.ok(code !== null && code > 0, `${args.join(' ')}: exit code ${code}`);
+      test.match(stderr, message);
+    }
+  },
+);

@@ -1,5 +1,6 @@
 // Names from real docker, containerd, podman and CRI (`npm run test:containers`); what they must be is what the runtimes' own clients say.
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync } from 'node:fs';
+import path from 'node:path';
 import t from 'tap';
 import type { NameEvent, RuntimeNames } from '../../../src/enrich/containers/names.ts';
 import { CriSource } from '../../../src/enrich/runtimes/cri.ts';
@@ -105,6 +106,38 @@ t.test('each runtime is asked for its own, and the cgroup of the process tells t
     // The truth about the network.
     t.equal(readlinkSync(`/proc/${pidOf[main(pod)]}/ns/net`) === readlinkSync('/proc/self/ns/net'), hostnetwork);
   }
+  // Digests and starts, as the runtimes' clients tell them; of an image that was loaded docker knows no digest.
+  const [inspected] = JSON.parse(rig.exec('podman', 'inspect', podman)) as [{ ImageDigest: string; State: { StartedAt: string } }];
+  const ctrDigest = rig
+    .exec('containerd', 'image', 'ls')
+    .split('\n')
+    .find((line) => line.startsWith(image))
+    ?.split(/\s+/)
+    .find((word) => word.startsWith('sha256:'));
+  const digestOf = new Map([
+    [docker, ''],
+    [podman, inspected.ImageDigest],
+    ...['c1', main(web), main(agent)].map((id) => [id, ctrDigest ?? 'none'] as const),
+  ]);
+  for (const [id, digest] of digestOf)
+    t.equal(all.find((each) => each.containerId === id)?.containerImageDigest, digest, `${id}: its digest`);
+  const startOf = new Map([
+    [docker, rig.exec('docker', 'inspect', '-f', '{{.State.StartedAt}}', docker)],
+    [podman, inspected.State.StartedAt],
+  ]);
+  for (const [id, start] of startOf) {
+    t.equal(Date.parse(all.find((each) => each.containerId === id)?.containerStartedAt ?? ''), Date.parse(start), `${id}: its start`);
+  }
+  // k3s is a containerd at a place of its own: below a root where nothing else is.
+  const k3s = path.join(rig.dir, 'k3s');
+  mkdirSync(path.join(k3s, 'run/k3s/containerd'), { recursive: true });
+  symlinkSync(rig.sockets.containerd, path.join(k3s, 'run/k3s/containerd/containerd.sock'));
+  const ofK3s = machineNames({ hostRoot: k3s });
+  t.match(await ofK3s.lookup(query(main(web))), { runtimeName: 'containerd', containerName: 'main', k8s: { podName: 'web-0' } });
+  ofK3s.close();
+  // What nerdctl writes on containerd's containers.
+  rig.exec('containerd', 'run', '-d', '--label', 'nerdctl/name=shop', image, 'ab'.repeat(32), '/bin/sleep', '1000');
+  t.match(await names.lookup(query('ab'.repeat(32))), { runtimeName: 'containerd', containerName: 'shop' });
   const cri = new CriSource(rig.sockets.cri, 'containerd');
   t.match(await cri.lookup(query(main(web))), {
     containerName: 'main',

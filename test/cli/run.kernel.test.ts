@@ -59,7 +59,7 @@ t.test('wrong values of flags end with 2, before anything is loaded', async (t) 
     [['--map-fetch-interval', 'exce:1s'], /no data source exce.*did you mean exec/],
     [['--map-fetch-count', '0'], /not a whole number of at least 1/],
     [['--filter', 'exce:fd==1'], /names no data source of this gadget: exce/],
-    [['--sort', 'fd'], /events of trace_exec come one by one/],
+    [['--sort', 'file'], /events of trace_exec come one by one/],
     [['--timeout', '-1'], /not a number of seconds/],
     [['--output', 'xml'], /columns, json, jsonpretty, yaml, pcap-ng, advise, none/],
   ];

@@ -87,6 +87,7 @@ function isCompared(field: string, text: string): boolean {
   if (leaf.endsWith('_raw') ? names(leaf.slice(0, -4)) : names(`${leaf}_raw`)) return true;
   if (text.includes('expectProcess(') && ofProcess.test(field)) return true;
   if (text.includes('namesOf(') && /^(user|group)$/.test(leaf)) return true;
+  if (text.includes('...superBlockDevice(') && /^(major|minor)$/.test(leaf)) return true;
   if (text.includes('inNetwork(') && leaf === 'netns_id') return true;
   // The whole end of a connection at once.
   if (text.includes('...packet.src') && /^(src|dst)\.(addr|port)$/.test(field)) return true;

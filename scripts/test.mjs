@@ -43,6 +43,7 @@ process.exit(tally.failed === 0 && tally.passed > 0 ? 0 : 1);
 
 /** Installs what the tests compile and compare with, where it is missing; nothing of it is a service. */
 function installDebianPackages() {
+  const libraries = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
   const wanted = {
     '/usr/bin/clang-19': 'clang-19',
     '/usr/bin/clang-14': 'clang-14',
@@ -53,6 +54,9 @@ function installDebianPackages() {
     '/usr/bin/strace': 'strace',
     '/usr/bin/gcc': 'gcc',
     '/usr/bin/ip': 'iproute2',
+    [`${libraries}/libcurl.so.4`]: 'libcurl4',
+    [`${libraries}/libcurl-gnutls.so.4`]: 'libcurl3-gnutls',
+    [`${libraries}/libcurl-nss.so.4`]: 'libcurl3-nss',
   };
   const missing = Object.entries(wanted).flatMap(([file, name]) => (existsSync(file) ? [] : [name]));
   if (missing.length === 0) return;

@@ -105,7 +105,8 @@ async function main(): Promise<void> {
   clearInterval(sampling);
   flood.close();
   reader.kill('SIGINT');
-  const [summary = '', lines = ''] = [(await told).trim().split('\n').at(-1), (await counted).trim()];
+  const summary = (await told).trim().split('\n').at(-1) ?? '';
+  const lines = (await counted).trim();
   console.log(
     `${attempts} events attempted in ${took.toFixed(1)} s: ${(attempts / took).toFixed(0)} a second; ${taken} found room; ${lines} lines`,
   );

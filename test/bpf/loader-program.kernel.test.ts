@@ -111,7 +111,7 @@ t.test(
     runLoader(kernel, loader).close();
     t.throws(() => runLoader(kernel, { ...loader, data: changed(loader.data, loader.data.length - 1) }), {
       code: 'E_LOADER_RUN',
-      where: { errno: 22 },
+      where: { errno: 'EINVAL' },
     });
     checkWithOpenssl(t, loader.insns, signature);
     checkWithOpenssl(t, Buffer.concat([loader.insns, loader.data]), dataSignature);

@@ -71,8 +71,9 @@ export class LoaderCode {
   }
 
   closeFd(slot: number): void {
-    this.#emit(asm.load('W', 1, CONTEXT, slot), asm.jumpImm('JSLE', 1, 0, 2));
-    this.#emit(asm.storeImm('W', CONTEXT, slot, 0), asm.call(BPF_FUNC.BPF_FUNC_sys_close));
+    this.#emit(asm.load('W', 1, CONTEXT, slot), asm.jumpImm('JSLE', 1, 0, 3));
+    // Before Linux 6.3 the verifier lets registers alone be stored into a context.
+    this.#emit(asm.movImm(2, 0), asm.store('W', CONTEXT, slot, 2), asm.call(BPF_FUNC.BPF_FUNC_sys_close));
   }
 
   /** Looks a type of the kernel up: the id is in the low half of r7, a module's BTF descriptor in the high half; negative for none. */

@@ -321,7 +321,7 @@ function paramOptions(gadget: Gadget): readonly OptionSpec[] {
   return gadget.params.list.flatMap((param) => {
     if (taken.has(param.key)) return [];
     const help = describeParam(param).text;
-    const isFree = [...param.alias].length === 1 && !letters.has(param.alias);
+    const isFree = Array.from(param.alias).length === 1 && !letters.has(param.alias);
     if (isFree) letters.add(param.alias);
     const short = isFree ? { short: param.alias } : {};
     return [{ name: param.key, help, ...short, ...(param.typeHint === 'bool' ? {} : { value: param.typeHint.toUpperCase() }) }];

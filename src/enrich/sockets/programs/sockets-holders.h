@@ -6,7 +6,7 @@ static __always_inline void hold(struct socket_state *state, __u64 sk, __u32 tgi
 {
 	struct holding key = { .tgid = tgid, .epoch = state->epoch, .sk = sk };
 	__u8 one = 1;
-	long error = bpf_map_update_elem(&holdings, &key, &one, BPF_NOEXIST);
+	int error = bpf_map_update_elem(&holdings, &key, &one, BPF_NOEXIST);
 
 	if (error == -E2BIG || error == -ENOMEM) {
 		__sync_fetch_and_add(&not_fitting, 1);

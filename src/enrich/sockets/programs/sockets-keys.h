@@ -50,7 +50,7 @@ static __noinline struct owner *entry_of(void *map, void *key)
 	struct owner *found = bpf_map_lookup_elem(map, key);
 	__u32 zero = 0;
 	struct owner *empty;
-	long error;
+	int error;
 
 	if (found)
 		return found;

@@ -315,7 +315,8 @@ static __noinline struct socket_state *make_state(__u64 sk)
 	empty = bpf_map_lookup_elem(&no_state, &zero);
 	if (!empty)
 		return NULL;
-	if (bpf_map_update_elem(&socket_states, &sk, empty, BPF_NOEXIST) == -E2BIG)
+	/* As an int: before Linux 6.4 the upper half of what functions of maps return may be anything. */
+	if ((int)bpf_map_update_elem(&socket_states, &sk, empty, BPF_NOEXIST) == -E2BIG)
 		__sync_fetch_and_add(&not_fitting, 1);
 	state = bpf_map_lookup_elem(&socket_states, &sk);
 	/* Another socket may have lain here, held by the same processes. */

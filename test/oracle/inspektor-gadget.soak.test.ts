@@ -11,7 +11,7 @@ import { slowness } from '../support/patience.ts';
 import { folder, scratch } from '../support/peer-gadgets/case.ts';
 import { kprobeCases } from '../support/peer-gadgets/kprobes.ts';
 import { stopListening, tracepointCases } from '../support/peer-gadgets/tracepoints.ts';
-import { RunningGadget, type JsonEvent } from '../support/run-gadget.ts';
+import { RunningGadget } from '../support/run-gadget.ts';
 
 const only = process.env['ONLY']?.split(',') ?? null;
 t.teardown(() => scratch === '' || rmSync(scratch, { recursive: true }));
@@ -60,7 +60,7 @@ for (const { gadget, args = [], work, check } of folder === '' ? [] : [...tracep
     stopListening();
     const lines = ended.text.trim().split('\n');
     const said = new Map(lines.map((line) => [line.split(' ')[0] ?? '', line.split(' ').slice(1)]));
-    check(t, output.events.flat() as readonly JsonEvent[], { ...ended, said }, output);
+    check(t, output.events.flat(), { ...ended, said }, output);
     if (t.passing()) counted.compared.push(gadget);
     else t.comment(`${output.stderr.slice(-600)} ${JSON.stringify(output.events.flat().slice(-2)).slice(0, 3000)}`);
   });

@@ -27,7 +27,7 @@ export interface TurnOptions {
   /** Most records of one turn of the event loop; 8192. */
   readonly turnRecords?: number;
   /**
-   * Most milliseconds of one turn, looked at every 32 records, or sooner where callbacks take long; every 16 KiB or 1024 records where
+   * Most milliseconds of one turn, looked at every 128 records, or sooner where callbacks take long; every 16 KiB or 1024 records where
    * a block is taken at once; 8.
    */
   readonly turnMs?: number;

@@ -53,7 +53,7 @@ export class RecordBlock {
       return;
     }
     const visit = taker.each;
-    // Callbacks may take long: the clock is looked at after one record, after two, four and so on, and then every 32.
+    // Callbacks may take long: the clock is looked at after one record, after two, four and so on, and then every 128.
     let look = deadline === Number.POSITIVE_INFINITY ? 0 : 1;
     for (let i = 0; i < count;) {
       const offset = offsets[i] as number;
@@ -63,7 +63,7 @@ export class RecordBlock {
       if (this.halted) return;
       if (i !== look) continue;
       if (performance.now() >= deadline) return;
-      look += Math.min(look, 32);
+      look += Math.min(look, 128);
     }
   }
 }

@@ -39,6 +39,9 @@ export const SHT = {
   SYMTAB_SHNDX: 18,
   RELR: 19,
   GNU_HASH: 0x6ffffff6,
+  GNU_VERDEF: 0x6ffffffd,
+  GNU_VERNEED: 0x6ffffffe,
+  GNU_VERSYM: 0x6fffffff,
   LLVM_ADDRSIG: 0x6fff4c03,
 } as const;
 

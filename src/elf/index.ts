@@ -6,4 +6,5 @@ export { notesOf, parseNotes, type NoteOptions } from './note.ts';
 export { relocationSectionsOf, relocationsOf } from './relocation.ts';
 export { fileOffsetOf } from './segment.ts';
 export { stapsdtNotesOf, type StapsdtNote } from './stapsdt.ts';
+export { symbolVersions, type SymbolVersion } from './symbol-version.ts';
 export type { ElfCompression, ElfFile, ElfHeader, ElfNote, ElfRelocation, ElfSection, ElfSegment, ElfSymbol } from './types.ts';

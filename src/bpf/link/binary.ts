@@ -1,11 +1,8 @@
 import { existsSync } from 'node:fs';
-import { STT } from '../../elf/constants.ts';
 import { parseElf } from '../../elf/file.ts';
-import { fileOffsetOf } from '../../elf/segment.ts';
 import type { ElfFile } from '../../elf/types.ts';
 import { UsageError } from '../../error.ts';
 import { BoundedFile } from '../../sys/bounded-file.ts';
-import { didYouMean } from '../../bytes/suggest.ts';
 import { nearPath } from '../near-path.ts';
 
 const architectureFolder: Readonly<Record<string, string>> = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
@@ -58,36 +55,4 @@ export function readBinary(path: string): ElfFile {
   } finally {
     file.close();
   }
-}
-
-/**
- * The file offset of a function (`malloc`, `memcpy@GLIBC_2.14` with the version left out of the look-up) in an ELF file.
- * Throws E_SYMBOL with suggestions where it has none.
- */
-export function functionOffset(path: string, symbol: string): number {
-  const elf = readBinary(path);
-  const name = symbol.replace(/@.*$/, '');
-  for (const symbols of [elf.dynamicSymbols, elf.symbols]) {
-    for (const candidate of symbols) {
-      if (candidate.type !== STT.FUNC || candidate.value === 0n || candidate.sectionIndex === 0) continue;
-      if (candidate.name.replace(/@.*$/, '') !== name) continue;
-      const offset = fileOffsetOf(elf, candidate.value);
-      if (offset !== null) return offset;
-    }
-  }
-  const next = didYouMean(name, functionNames(elf));
-  throw new UsageError({
-    code: 'E_SYMBOL',
-    what: 'the file has no such function',
-    where: { path, function: symbol },
-    ...(next === '' ? { why: 'its symbols may be stripped', next: 'give the offset in the file' } : { next }),
-  });
-}
-
-function functionNames(elf: ElfFile): Set<string> {
-  const names = new Set<string>();
-  for (const symbols of [elf.dynamicSymbols, elf.symbols]) {
-    for (const { type, name } of symbols) if (type === STT.FUNC && name !== '') names.add(name);
-  }
-  return names;
 }

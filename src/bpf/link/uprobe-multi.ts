@@ -1,10 +1,9 @@
 import { toCString } from '../../bytes/text.ts';
-import { STT } from '../../elf/constants.ts';
-import { fileOffsetOf } from '../../elf/segment.ts';
 import { UsageError } from '../../error.ts';
 import type { BpfProgram } from '../program/program.ts';
-import { functionOffset, readBinary, resolveBinary } from './binary.ts';
+import { readBinary, resolveBinary } from './binary.ts';
 import { createLink } from './create.ts';
+import { functionOffset, functionsOf } from './function-offsets.ts';
 import { isGlob, matchesGlob } from './glob.ts';
 import { isReturnSection } from './kprobe.ts';
 import { cookies } from './kprobe-multi.ts';
@@ -59,16 +58,8 @@ export function attachUprobeMulti(program: BpfProgram, target: string, options: 
 
 /** The file offsets of the functions of an ELF file that fit, each once: names may be aliases. */
 function fittingOffsets(path: string, pattern: string): number[] {
-  const elf = readBinary(path);
   const offsets = new Set<number>();
-  for (const symbols of [elf.dynamicSymbols, elf.symbols]) {
-    for (const { type, name, value, sectionIndex } of symbols) {
-      if (type !== STT.FUNC || value === 0n || sectionIndex === 0) continue;
-      if (!matchesGlob(pattern, name.replace(/@.*$/, ''))) continue;
-      const offset = fileOffsetOf(elf, value);
-      if (offset !== null) offsets.add(offset);
-    }
-  }
+  for (const { name, offset } of functionsOf(readBinary(path))) if (matchesGlob(pattern, name)) offsets.add(offset);
   if (offsets.size > 0) return [...offsets];
   throw new UsageError({
     code: 'E_SYMBOL',

@@ -37,6 +37,39 @@ int main(void)
 }
 `;
 
+// Takes memory by functions that are named as NVIDIA's are, and gives one piece back: what the gadgets of CUDA look at.
+const cuda = ['cuMemAlloc_v2', 'cuMemAllocHost_v2', 'cuMemAllocManaged']
+  .map((name) => `int ${name}(void **to, unsigned long size) { *to = malloc(size); return 0; }`)
+  .join('\n');
+const cudaLibrary = `
+#include <stdlib.h>
+${cuda}
+int cuMemAllocPitch_v2(void **to, unsigned long *pitch, unsigned long width, unsigned long height) { *pitch = width; *to = malloc(width * height); return 0; }
+int cuMemFree_v2(void *memory) { free(memory); return 0; }
+`;
+const cudaProgram = `
+#include <stdio.h>
+#include <unistd.h>
+int cuMemAlloc_v2(void **, unsigned long), cuMemAllocHost_v2(void **, unsigned long), cuMemAllocManaged(void **, unsigned long);
+int cuMemAllocPitch_v2(void **, unsigned long *, unsigned long, unsigned long), cuMemFree_v2(void *);
+int main(void)
+{
+	void *memory[5];
+	unsigned long pitch;
+	for (int i = 0; i < 2; i++)
+		cuMemAlloc_v2(&memory[i], 1000);
+	cuMemAllocHost_v2(&memory[2], 300);
+	cuMemAllocManaged(&memory[3], 70);
+	cuMemAllocPitch_v2(&memory[4], &pitch, 17, 3);
+	cuMemFree_v2(memory[0]);
+	printf("device %d %d %d %d\\nfreed %d\\n", 2000, 300, 70, 51, 1000);
+	fflush(stdout);
+	// Its maps are read as long as it is there.
+	sleep(3);
+	return 0;
+}
+`;
+
 const tally = { gadgets: 0, compiled: 0, loaded: 0 };
 for (const name of readdirSync(sources).toSorted()) {
   const source = path.join(sources, name, 'program.bpf.c');
@@ -65,5 +98,12 @@ for (const name of readdirSync(sources).toSorted()) {
   );
 }
 spawnSync('cc', ['-x', 'c', '-pthread', '-o', path.join(out, 'mutexes'), '-'], { input: mutexes });
+const libraries = path.join(out, 'cuda');
+mkdirSync(libraries, { recursive: true });
+const library = path.join(libraries, 'libcuda.so.1');
+spawnSync('cc', ['-x', 'c', '-shared', '-fPIC', '-o', library, '-'], { input: cudaLibrary });
+spawnSync('cc', ['-x', 'c', '-o', path.join(libraries, 'allocate'), '-', '-x', 'none', library, '-Wl,-rpath,$ORIGIN'], {
+  input: cudaProgram,
+});
 writeFileSync(path.join(out, 'README'), 'Made by scripts/inspektor-gadget.mjs from sources that have licences of their own.\n');
 console.log(`${tally.gadgets} gadgets: ${tally.compiled} compile, ${tally.loaded} load on this kernel`);

@@ -10,6 +10,7 @@ import t from 'tap';
 import { slowness } from '../support/patience.ts';
 import { folder, scratch } from '../support/peer-gadgets/case.ts';
 import { kprobeCases } from '../support/peer-gadgets/kprobes.ts';
+import { otherCases } from '../support/peer-gadgets/others.ts';
 import { stopListening, tracepointCases } from '../support/peer-gadgets/tracepoints.ts';
 import { RunningGadget } from '../support/run-gadget.ts';
 
@@ -17,23 +18,12 @@ const only = process.env['ONLY']?.split(',') ?? null;
 t.teardown(() => scratch === '' || rmSync(scratch, { recursive: true }));
 t.setTimeout(3_000_000 * slowness);
 
-/** Attached only: nothing here makes anything of theirs happen. */
-const others = [
-  'gpu_top',
-  'gpu_top_per_pid',
-  'top_cuda_memory',
-  'profile_cuda',
-  'traceloop',
-  'top_blockio',
-  'trace_oomkill',
-  'trace_lsm',
-  'trace_fsslower',
-  'trace_gpu_starvation',
-];
+/** Attached only: its module makes the maps that it writes to, and reads them. */
+const others = ['traceloop'];
 
-async function start(gadget: string, args: readonly string[]): Promise<RunningGadget | string> {
+async function start(gadget: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<RunningGadget | string> {
   try {
-    return await RunningGadget.start(path.join(folder, gadget), ['--no-containers', ...args]);
+    return await RunningGadget.start(gadget, ['--no-containers', ...args], env);
   } catch (error) {
     const lines = String(error)
       .split('\n')
@@ -44,18 +34,18 @@ async function start(gadget: string, args: readonly string[]): Promise<RunningGa
 
 const counted = { attached: [] as string[], compared: [] as string[] };
 
-for (const { gadget, args = [], work, check } of folder === '' ? [] : [...tracepointCases, ...kprobeCases]) {
+for (const { gadget, args = [], env, prepare, work, check } of folder === '' ? [] : [...tracepointCases, ...kprobeCases, ...otherCases]) {
   if (only !== null && !only.includes(gadget)) continue;
   void t.test(gadget, async (t) => {
     // What is snapped has to be there before.
-    const before = gadget.startsWith('snapshot_') ? await work() : null;
-    const running = await start(gadget, args);
+    const before = gadget.startsWith('snapshot_') ? await work(t) : null;
+    const running = await start(prepare?.(t) ?? path.join(folder, gadget), args, env);
     if (typeof running === 'string') {
       t.comment(`not attached: ${running}`);
       return;
     }
     counted.attached.push(gadget);
-    const ended = before ?? (await work());
+    const ended = before ?? (await work(t));
     const output = await running.stop();
     stopListening();
     const lines = ended.text.trim().split('\n');
@@ -69,7 +59,7 @@ for (const { gadget, args = [], work, check } of folder === '' ? [] : [...tracep
 for (const gadget of folder === '' ? [] : others) {
   if (only !== null && !only.includes(gadget)) continue;
   void t.test(gadget, async (t) => {
-    const running = await start(gadget, []);
+    const running = await start(path.join(folder, gadget), []);
     if (typeof running === 'string') return t.comment(`not attached: ${running}`);
     counted.attached.push(gadget);
     t.equal((await running.stop()).code, 0, 'attached and let go');

@@ -34,9 +34,10 @@ export class RunningGadget {
   readonly #ended: Promise<[number | null]>;
   #stderr = '';
 
-  private constructor(name: string, args: readonly string[]) {
+  private constructor(name: string, args: readonly string[], env: Readonly<Record<string, string>>) {
     this.#child = spawn(process.execPath, [rawbpfPath, 'run', name, '-v', '-o', 'json', ...args], {
       cwd: root,
+      env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#ended = once(this.#child, 'close') as Promise<[number | null]>;
@@ -45,8 +46,8 @@ export class RunningGadget {
   }
 
   /** Starts a gadget; resolves when everything is attached. Throws what it said where it ends before. */
-  static async start(name: string, args: readonly string[] = []): Promise<RunningGadget> {
-    const gadget = new RunningGadget(name, args);
+  static async start(name: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}): Promise<RunningGadget> {
+    const gadget = new RunningGadget(name, args, env);
     while (!/: attached$/m.test(gadget.#stderr)) {
       const woken = once(gadget.#child.stderr as NodeJS.EventEmitter, 'data');
       await Promise.race([woken, gadget.#ended]);

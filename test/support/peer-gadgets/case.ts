@@ -24,7 +24,11 @@ export interface Made extends Ended {
 export interface Case {
   readonly gadget: string;
   readonly args?: readonly string[];
-  readonly work: () => Promise<Ended>;
+  /** For the gadget. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** What has to be there before; the folder of another gadget to run in its place, if it gives one. */
+  readonly prepare?: (t: Test) => string | void;
+  readonly work: (t: Test) => Promise<Ended>;
   readonly check: (t: Test, rows: readonly JsonEvent[], made: Made, output: GadgetOutput) => void;
 }
 

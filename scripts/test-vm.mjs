@@ -5,6 +5,8 @@
 //                perf: the same on a kernel whose ring buffers were taken away; tests: the kernel tests of test/
 //     --only     of the tests, those whose file name has one of these parts in it: bpf/link,gadgets/
 //     --rest     of the tests, those of which no good result is kept: goes on where a run was cut short
+//     --slice S  begin no test in a VM after S seconds: what is left then goes on in another
+//     --lock F   hold this lock file (flock) while a VM runs, where others start VMs too
 //     --report   writes docs/kernels.md out of what runs left in docs/kernels/ (alone with --kernel none: runs nothing)
 // A run's results are kept in docs/kernels/, one file a kernel; one of some tests or phases renews those only.
 // Needs root and QEMU (Debian: qemu-system-x86 kmod, for arm64 qemu-system-arm); kernels are fetched through apt once.
@@ -15,6 +17,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { build, root } from './setup.mjs';
+import { bundleTests } from './vm/bundle-tests.mjs';
 import { keepResults, keptTests, writeReport } from './vm/report.mjs';
 import { PROJECT, rootFilesystem } from './vm/rootfs.mjs';
 
@@ -26,6 +29,8 @@ const { values } = parseArgs({
     timeout: { type: 'string', default: '3600' },
     report: { type: 'boolean', default: false },
     rest: { type: 'boolean', default: false },
+    slice: { type: 'string', default: '0' },
+    lock: { type: 'string' },
     'no-build': { type: 'boolean', default: false },
   },
 });
@@ -71,22 +76,47 @@ function summary() {
   return ['| kernel | passed | failed | skipped | seconds |', '|---|---|---|---|---|', ...rows, '', ...reasons].join('\n');
 }
 
-/** The test files that failed on a kernel, or were not run there, in the order of --only. */
-function remaining(kernel) {
+/** The test files wanted, in the order of --only; with --rest those that failed on the kernel or were not run there. */
+function wantedTests(kernel) {
   const kept = keptTests(root, kernel);
-  const wanted = values.only.split(',');
-  const placeOf = (file) => wanted.findIndex((part) => file.includes(part));
+  const parts = values.only.split(',');
+  const placeOf = (file) => parts.findIndex((part) => file.includes(part));
+  const seconds = (file) => kept[file.replace('.kernel', '')]?.seconds ?? 0;
   return readdirSync(path.join(root, 'build/test'), { recursive: true })
     .filter((file) => file.endsWith('.kernel.test.js'))
     .map((file) => file.replace('.test.js', ''))
     .filter((file) => placeOf(file) >= 0)
-    .filter((file) => kept[file.replace('.kernel', '')]?.failed.length !== 0)
-    .toSorted((a, b) => placeOf(a) - placeOf(b))
-    .join(',');
+    .filter((file) => !values.rest || kept[file.replace('.kernel', '')]?.failed.length !== 0)
+    .toSorted((a, b) => placeOf(a) - placeOf(b) || seconds(b) - seconds(a));
 }
 
+/**
+ * Runs what is wanted in one VM, or in several: where a slice of time was over, and where a guest stopped (emulation now and then
+ * ends in an Oops). A test during which two guests stopped has failed.
+ */
+async function runKernel(kernel, what, rigFlags) {
+  const stops = new Map();
+  let left = what.includes('tests') ? wantedTests(kernel) : [];
+  for (let phases = what; phases.length > 0 && !stopped; phases = left.length > 0 ? ['tests'] : []) {
+    const { ended, done, begun } = await runVm(kernel, phases, rigFlags, left);
+    if (!ended && begun.size === 0) return report(kernel, `not ok - ${kernel}: the VM stopped during ${phases.join(', ')}`);
+    for (const file of begun) {
+      if (done.has(file)) continue;
+      stops.set(file, (stops.get(file) ?? 0) + 1);
+      if (stops.get(file) < 2) continue;
+      const why = 'the guest stopped during it, twice';
+      report(kernel, `not ok - ${kernel}: ${file}: ${why}`);
+      keepResults(root, kernel, wayOf(rigFlags), [{ kind: 'test', file, passed: 0, failed: [why], skipped: [], seconds: 0 }]);
+      done.add(file);
+    }
+    left = left.filter((file) => !done.has(file.replace('.kernel', '')));
+  }
+}
+
+const wayOf = (rigFlags) => (rigFlags.includes('--no-ringbuf') ? 'perf' : 'ring');
+
 /** Runs scripts/vm/guest-tests.mjs in one VM; its lines go on to stdout and are counted. */
-function runVm(kernel, what, rigFlags) {
+function runVm(kernel, what, rigFlags, files) {
   const [version, arch] = kernel.split('/');
   const cache = path.join(os.homedir(), '.cache/vm-run');
   const archFlags = arch === 'arm64' ? ['--arch', 'arm64', '--root', rootFilesystem(cache, root)] : [];
@@ -96,7 +126,8 @@ function runVm(kernel, what, rigFlags) {
     'scripts/vm/guest-tests.mjs',
     `${kernel}${rigFlags.includes('--no-ringbuf') ? ' without ring buffers' : ''}`,
     what.join(','),
-    values.rest ? remaining(kernel) : values.only,
+    files.join(','),
+    values.slice,
   ];
   const args = [
     'scripts/vm/run.mjs',
@@ -114,12 +145,19 @@ function runVm(kernel, what, rigFlags) {
   console.log(`# ${kernel}: ${what.join(', ')}${rigFlags.length > 0 ? ` (${rigFlags.join(' ')})` : ''}`);
   return new Promise((resolve) => {
     const started = Date.now();
-    const vm = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+    const command = [...(values.lock === undefined ? [] : ['flock', '--no-fork', values.lock]), process.execPath, ...args];
+    const vm = spawn(command[0], command.slice(1), { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
     stopVm = (signal) => vm.kill(signal);
     let rest = '';
     let ended = false;
+    const done = new Set();
+    const begun = new Set();
     // Kept as they come: a run that is cut short has not been for nothing.
-    const keep = (record) => keepResults(root, kernel, rigFlags.includes('--no-ringbuf') ? 'perf' : 'ring', [record]);
+    const keep = (record) => {
+      if (record.kind === 'begin') return begun.add(record.file);
+      if (record.kind === 'test') done.add(record.file);
+      return keepResults(root, kernel, wayOf(rigFlags), [record]);
+    };
     vm.stdout.setEncoding('utf8').on('data', (text) => {
       const lines = (rest + text).split('\n');
       rest = lines.pop();
@@ -130,12 +168,11 @@ function runVm(kernel, what, rigFlags) {
       }
     });
     vm.on('close', (code) => {
-      // A VM that ended early has left tests out: that is a failure of its own.
-      if (!ended) report(kernel, `not ok - ${kernel}: the VM did not reach the end (exit code ${code}${code === 124 ? ': time-out' : ''})`);
+      if (!ended) console.log(`# ${kernel}: the VM stopped early (exit code ${code}${code === 124 ? ': time-out' : ''})`);
       const seconds = Math.round((Date.now() - started) / 1000);
       resultOf(kernel).seconds += seconds;
       console.log(`# ${kernel}: ${seconds} s`);
-      resolve();
+      resolve({ ended, done, begun });
     });
   });
 }
@@ -167,13 +204,14 @@ if (!values['no-build']) build();
 const wanted = values.what.split(',');
 const kernels = values.kernel.filter((kernel) => kernel !== 'none');
 if (wanted.includes('tests')) for (const arch of new Set(kernels.map((kernel) => kernel.split('/')[1] ?? 'x64'))) compileForGuests(arch);
+if (kernels.length > 0) await bundleTests();
 for (const kernel of kernels) {
   if (stopped) break;
   const plain = wanted.filter((what) => what !== 'perf');
-  if (plain.length > 0) await runVm(kernel, plain, []);
+  if (plain.length > 0) await runKernel(kernel, plain, []);
   if (!wanted.includes('perf') || stopped) continue;
   if (kernel.endsWith('/arm64')) report(kernel, `skip - ${kernel}: without ring buffers # the rig can take them away on x86-64 only`);
-  else await runVm(kernel, values.what === 'perf' && values.only !== '' ? ['gadgets', 'tests'] : ['gadgets'], ['--no-ringbuf']);
+  else await runKernel(kernel, values.what === 'perf' && values.only !== '' ? ['gadgets', 'tests'] : ['gadgets'], ['--no-ringbuf']);
 }
 const total = (key) => [...results.values()].reduce((sum, result) => sum + result[key], 0);
 console.log(`${summary()}\n${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`);

@@ -3,7 +3,6 @@ import { UnsupportedError } from '../../error.ts';
 
 const newline = 0x0a;
 const space = 0x20;
-const tab = 0x09;
 
 /** One line of /proc/kallsyms. */
 export interface KernelSymbol {
@@ -66,29 +65,41 @@ export class Kallsyms {
   }
 
   /** Every symbol, in the file's order. */
-  *[Symbol.iterator](): Generator<KernelSymbol> {
+  [Symbol.iterator](): Generator<KernelSymbol> {
+    return this.all(() => true);
+  }
+
+  /** Every symbol whose name is wanted, in the file's order. */
+  *all(wanted: (name: string) => boolean): Generator<KernelSymbol> {
     for (let at = 0; at < this.#text.length;) {
-      const symbol = this.#lineAt(at);
+      const newlineAt = this.#text.indexOf(newline, at);
+      const end = newlineAt < 0 ? this.#text.length : newlineAt;
+      const symbol = this.#line(at, end, wanted);
       if (symbol !== null) yield symbol;
-      const end = this.#text.indexOf(newline, at);
-      if (end < 0) return;
       at = end + 1;
     }
   }
 
   #lineAt(at: number): KernelSymbol | null {
     const start = at === 0 ? 0 : this.#text.lastIndexOf(newline, at - 1) + 1;
-    let end = this.#text.indexOf(newline, at);
-    if (end < 0) end = this.#text.length;
-    const line = this.#text.subarray(start, end);
-    const firstSpace = line.indexOf(space);
-    if (firstSpace < 1 || line[firstSpace + 2] !== space) return null;
-    const moduleTab = line.indexOf(tab);
+    const end = this.#text.indexOf(newline, at);
+    return this.#line(start, end < 0 ? this.#text.length : end, () => true);
+  }
+
+  #line(start: number, end: number, wanted: (name: string) => boolean): KernelSymbol | null {
+    const text = this.#text;
+    const afterAddress = text.indexOf(space, start);
+    if (afterAddress <= start || afterAddress + 2 >= end || text[afterAddress + 2] !== space) return null;
+    const rest = text.toString('latin1', afterAddress + 3, end);
+    const moduleAt = rest.indexOf('\t');
+    const name = moduleAt < 0 ? rest : rest.slice(0, moduleAt);
+    if (!wanted(name)) return null;
     return {
-      address: BigInt(`0x${line.toString('latin1', 0, firstSpace)}`),
-      type: line.toString('latin1', firstSpace + 1, firstSpace + 2),
-      name: line.toString('latin1', firstSpace + 3, moduleTab < 0 ? undefined : moduleTab),
-      module: moduleTab < 0 ? null : line.toString('latin1', moduleTab + 2, line.length - 1),
+      address: BigInt(`0x${text.toString('latin1', start, afterAddress)}`),
+      type: text.toString('latin1', afterAddress + 1, afterAddress + 2),
+      name,
+      // A module's name is in brackets.
+      module: moduleAt < 0 ? null : rest.slice(moduleAt + 2, -1),
     };
   }
 }

@@ -1,3 +1,4 @@
+import type { KernelSymbol } from '../kernel/kallsyms.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { createLink } from './create.ts';
@@ -47,11 +48,17 @@ export function cookies(cookie: bigint, count: number): Uint8Array {
 function traceableFunctions(kernel: Kernel, pattern: string): bigint[] {
   const names = traceableNames(kernel, pattern);
   const addresses = new Set<bigint>();
-  for (const { name, type, address } of kernel.kallsyms()) {
-    if (type.toLowerCase() !== 't' && type.toLowerCase() !== 'w') continue;
-    // Without the list of traceable functions the kernel says which of them it can trace.
-    if (names === null ? matchesGlob(pattern, name) : names.has(name)) addresses.add(address);
-  }
+  for (const { type, address } of symbolsOf(kernel, pattern, names)) if (/[tw]/i.test(type)) addresses.add(address);
   if (addresses.size > 0) return [...addresses];
   throw noneFits(kernel, pattern);
+}
+
+/** From here on, reading all symbols once is less work than looking for each name. */
+const MANY = 20;
+
+function symbolsOf(kernel: Kernel, pattern: string, names: ReadonlySet<string> | null): Iterable<KernelSymbol> {
+  const symbols = kernel.kallsyms();
+  // Without the list of traceable functions the kernel says which of them it can trace.
+  if (names === null) return symbols.all((name) => matchesGlob(pattern, name));
+  return names.size < MANY ? [...names].flatMap((name) => [...symbols.find(name)]) : symbols.all((name) => names.has(name));
 }

@@ -14,10 +14,14 @@ export function traceableNames(kernel: Kernel, pattern: string, module?: string)
 function traceable(kernel: Kernel, module?: string): string[] | null {
   const tracefs = openFs(kernel.sys, 'tracefs');
   try {
-    // A line is `name` or `name [module]`.
     const text = readFileSync(`${tracefs.path}/available_filter_functions`, 'latin1');
-    const lines = [...text.matchAll(/^(\S+)(?:\s+\[(.+)\])?/gm)] as unknown as [string, string, string | undefined][];
-    return lines.flatMap(([, name, of]) => (module === undefined || (of ?? '') === module ? [name] : []));
+    // A line is `name` or `name [module]`; there are 50,000 and more.
+    return text.split('\n').flatMap((line) => {
+      const end = line.search(/\s/);
+      if (end < 0) return line !== '' && (module === undefined || module === '') ? [line] : [];
+      const of = line.slice(line.indexOf('[', end) + 1, line.lastIndexOf(']'));
+      return module === undefined || of === module ? [line.slice(0, end)] : [];
+    });
   } catch {
     // A kernel without dynamic ftrace.
     return null;

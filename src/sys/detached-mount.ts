@@ -6,6 +6,7 @@ import { SyscallError } from './errno.ts';
 import type { DirFd } from './fds.ts';
 import { closeFd, OwnedFd } from './file.ts';
 import { readText } from './kernel-version.ts';
+import { parseMountinfo } from './mountinfo.ts';
 import type { Sys } from './sys.ts';
 
 /** Kernel file systems that BPF has to do with. */
@@ -28,39 +29,6 @@ const usualPlaces: Readonly<Record<KernelFs, string>> = {
   cgroup2: '/sys/fs/cgroup',
   securityfs: '/sys/kernel/security',
 };
-
-/** One line of /proc/self/mountinfo. */
-export interface MountEntry {
-  /** The directory of the file system that is mounted: `/` for the whole of it. */
-  readonly root: string;
-  readonly mountPoint: string;
-  readonly type: string;
-  /** Mount and super block options. */
-  readonly options: readonly string[];
-}
-
-/** Parses /proc/PID/mountinfo (Documentation/filesystems/proc.rst, section 3.5). */
-export function parseMountinfo(text: string): MountEntry[] {
-  const entries: MountEntry[] = [];
-  for (const line of text.split('\n')) {
-    const fields = line.split(' ');
-    const dash = fields.indexOf('-', 6);
-    const [, , , root, mountPoint, options] = fields;
-    const type = fields[dash + 1];
-    if (dash < 0 || root === undefined || mountPoint === undefined || type === undefined) continue;
-    entries.push({
-      root: unescapeOctal(root),
-      mountPoint: unescapeOctal(mountPoint),
-      type,
-      options: [...(options ?? '').split(','), ...(fields[dash + 3] ?? '').split(',')],
-    });
-  }
-  return entries;
-}
-
-function unescapeOctal(text: string): string {
-  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
-}
 
 /** Where a file system is mounted as a whole, the usual place first; null where nowhere. */
 export function findMount(type: KernelFs, mountinfo: string | null = readText('/proc/self/mountinfo')): string | null {

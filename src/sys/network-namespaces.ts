@@ -1,7 +1,9 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { AT, O } from './constants.ts';
 import { isErrno } from './errno.ts';
 import { closeFd, openAt } from './file.ts';
+import { readText } from './kernel-version.ts';
+import { parseMountinfo } from './mountinfo.ts';
 import { tryInNamespace } from './namespaces.ts';
 import type { Sys } from './sys.ts';
 
@@ -46,20 +48,10 @@ function numbersIn(folder: string): readonly string[] {
   }
 }
 
-/** 36 35 0:4 net:[4026532000] /run/netns/blue rw - nsfs nsfs rw; spaces in paths are written as \040. */
+/** Those that have a name: files of nsfs, mounted (`ip netns add`). */
 function mountedNamespaces(): readonly NetworkNamespace[] {
-  try {
-    const lines = readFileSync('/proc/thread-self/mountinfo', 'utf8').split('\n');
-    return lines.flatMap((line) => {
-      const [, , , root = '', path = ''] = line.split(' ');
-      const inode = inodeOf(root);
-      return Number.isNaN(inode)
-        ? []
-        : [{ inode, path: path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))) }];
-    });
-  } catch {
-    return [];
-  }
+  const mounts = parseMountinfo(readText('/proc/thread-self/mountinfo') ?? '');
+  return mounts.map(({ root, mountPoint }) => ({ inode: inodeOf(root), path: mountPoint })).filter(({ inode }) => !Number.isNaN(inode));
 }
 
 /**

@@ -104,9 +104,21 @@ export class Kallsyms {
   }
 }
 
-/** Reads /proc/kallsyms in pieces: the kernel formats it line by line and gives no size. */
+/** Reads /proc/kallsyms in pieces: the kernel formats it line by line and gives no size. Throws E_KALLSYMS where it cannot be read. */
 export function readKallsyms(path = '/proc/kallsyms'): Kallsyms {
-  const fd = openSync(path, 'r');
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch (cause) {
+    throw new UnsupportedError({
+      code: 'E_KALLSYMS',
+      what: "the kernel's symbols cannot be read",
+      where: { path },
+      why: cause instanceof Error ? cause.message : '',
+      next: 'mount /proc, and use a kernel with CONFIG_KALLSYMS',
+      cause,
+    });
+  }
   try {
     let text = Buffer.allocUnsafe(8 << 20);
     let length = 0;

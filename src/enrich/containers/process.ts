@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { parseMountinfo } from '../../sys/mountinfo.ts';
 import type { Container } from './container.ts';
 import { pathOf, TASK_EVENT, type CgroupLevel, type CgroupPlace, type TaskEvent } from './task-event.ts';
 
@@ -190,18 +191,14 @@ export class ProcessReader {
 /** Mount points of cgroup hierarchies by the controllers that /proc/PID/cgroup names them by; `` is v2. */
 export function cgroupMounts(mountinfo: string): ReadonlyMap<string, string> {
   const mounts = new Map<string, string>();
-  for (const line of mountinfo.split('\n')) {
-    const [before = '', after = ''] = line.split(' - ');
-    const mount = before.split(' ')[4] ?? '';
-    const [type, , options = ''] = after.split(' ');
-    if (type === 'cgroup2') mounts.set('', mount);
+  for (const { type, mountPoint, superOptions } of parseMountinfo(mountinfo)) {
+    if (type === 'cgroup2') mounts.set('', mountPoint);
     if (type !== 'cgroup') continue;
-    const all = options.split(',');
-    const named = all.find((option) => option.startsWith('name='));
-    const controllers = all.filter(
+    const named = superOptions.find((option) => option.startsWith('name='));
+    const controllers = superOptions.filter(
       (option) => !['rw', 'ro', 'xattr', 'clone_children', 'noprefix'].includes(option) && !option.includes('='),
     );
-    mounts.set(named ?? controllers.join(','), mount);
+    mounts.set(named ?? controllers.join(','), mountPoint);
   }
   return mounts;
 }

@@ -196,6 +196,7 @@ void t.test('where hierarchies of cgroups are mounted', (t) => {
     '27 25 0:23 / /sys/fs/cgroup/systemd rw,nosuid shared:6 - cgroup cgroup rw,xattr,name=systemd',
     '30 25 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct',
     '31 25 0:27 / /proc rw,nosuid - proc proc rw',
+    String.raw`32 25 0:28 / /mnt/a\040b rw shared:9 - cgroup cgroup rw,pids`,
     '',
   ].join('\n');
   t.same(
@@ -204,6 +205,7 @@ void t.test('where hierarchies of cgroups are mounted', (t) => {
       ['', '/sys/fs/cgroup/unified'],
       ['name=systemd', '/sys/fs/cgroup/systemd'],
       ['cpu,cpuacct', '/sys/fs/cgroup/cpu,cpuacct'],
+      ['pids', '/mnt/a b'],
     ],
   );
   t.end();

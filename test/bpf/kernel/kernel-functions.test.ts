@@ -1,6 +1,7 @@
 import t from 'tap';
-import { stackText } from '../../src/gadget/kernel-stacks.ts';
-import { KernelSymbols } from '../../src/gadget/kernel-symbols.ts';
+import { Kallsyms } from '../../../src/bpf/kernel/kallsyms.ts';
+import { KernelFunctions } from '../../../src/bpf/kernel/kernel-functions.ts';
+import { stackText } from '../../../src/gadget/kernel-stacks.ts';
 
 const text = `ffffffff81000000 T _stext
 ffffffff81000000 t alias
@@ -13,7 +14,7 @@ bad line
 ffffffff81000300 T last`;
 
 void t.test('the function that an address lies in', (t) => {
-  const symbols = KernelSymbols.parse(Buffer.from(text));
+  const symbols = new KernelFunctions(new Kallsyms(Buffer.from(text)));
   t.equal(symbols.size, 6);
   const cases: readonly (readonly [bigint, string | null])[] = [
     [0xffffffff81000000n, '_stext'],
@@ -29,7 +30,7 @@ void t.test('the function that an address lies in', (t) => {
   for (const [address, name] of cases) t.equal(symbols.nameOf(address), name, address.toString(16));
   const stack = new BigUint64Array([0xffffffff81000201n, 0x10n, 0xffffffff81000301n, 0n, 0xffffffff81000201n]);
   t.equal(stackText(new Uint8Array(stack.buffer), symbols), 'middle; [unknown]; last');
-  t.equal(KernelSymbols.parse(Buffer.alloc(0)).nameOf(1n), null);
-  t.equal(KernelSymbols.read('/nonexistent').size, 0);
+  t.equal(new KernelFunctions([]).nameOf(1n), null);
+  t.equal(KernelFunctions.read('/nonexistent').size, 0);
   t.end();
 });

@@ -6,6 +6,8 @@ import type { ContainerRecord } from './record.ts';
 /** Containers by network namespace, those lately gone too. */
 export class NetnsIndex {
   readonly #byInode = new Map<number, ContainerRecord[]>();
+  readonly #placed = new Map<ContainerRecord, number>();
+  /** Of namespaces that containers are in: events may name any number. */
   readonly #fields = new Map<number, { readonly version: number; readonly fields: ContainerFields | null }>();
   readonly #lingerNs: number;
 
@@ -16,14 +18,31 @@ export class NetnsIndex {
 
   /** Files a container under its namespace, which is not final before its program runs. */
   place(record: ContainerRecord): void {
-    for (const [netns, all] of this.#byInode) if (netns !== record.netns && all.includes(record)) this.#take(netns, record);
-    const all = this.#byInode.get(record.netns);
-    if (all === undefined) this.#byInode.set(record.netns, [record]);
-    else if (!all.includes(record)) all.push(record);
+    const { netns } = record;
+    const before = this.#placed.get(record);
+    if (before === netns) return;
+    if (before !== undefined) this.remove(record);
+    this.#placed.set(record, netns);
+    const all = this.#byInode.get(netns);
+    if (all === undefined) this.#byInode.set(netns, [record]);
+    else all.push(record);
+    this.#fields.delete(netns);
   }
 
+  /** Takes a container out, wherever it was filed: its own number may be another one by now. */
   remove(record: ContainerRecord): void {
-    this.#take(record.netns, record);
+    const netns = this.#placed.get(record);
+    if (netns === undefined) return;
+    this.#placed.delete(record);
+    const left = (this.#byInode.get(netns) ?? []).filter((other) => other !== record);
+    if (left.length > 0) this.#byInode.set(netns, left);
+    else this.#byInode.delete(netns);
+    this.#fields.delete(netns);
+  }
+
+  /** Entries that are kept, for tests of leaks. */
+  get size(): number {
+    return this.#byInode.size + this.#placed.size + this.#fields.size;
   }
 
   /** Containers there at a time in nanoseconds since boot; 0 for now. */
@@ -42,18 +61,12 @@ export class NetnsIndex {
 
   /** What the containers there have in common. `version` grows whenever the answer may be another one. */
   fields(inode: number, bootNs: number, version: number): ContainerFields | null {
+    if (!this.#byInode.has(inode)) return null;
     const kept = bootNs === 0 ? this.#fields.get(inode) : undefined;
     if (kept !== undefined && kept.version === version) return kept.fields;
     const fields = commonFields(this.at(inode, bootNs).map((record) => record.fieldsFor('')));
     if (bootNs === 0) this.#fields.set(inode, { version, fields });
     return fields;
-  }
-
-  #take(netns: number, record: ContainerRecord): void {
-    const left = (this.#byInode.get(netns) ?? []).filter((other) => other !== record);
-    if (left.length > 0) this.#byInode.set(netns, left);
-    else this.#byInode.delete(netns);
-    this.#fields.delete(netns);
   }
 }
 

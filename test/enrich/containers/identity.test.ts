@@ -6,47 +6,13 @@ import type { Container } from '../../../src/enrich/containers/container.ts';
 import type { PodNames, RuntimeNames } from '../../../src/enrich/containers/names.ts';
 import { cgroupMounts } from '../../../src/enrich/containers/process.ts';
 import { SpaceHistory, type Space } from '../../../src/enrich/containers/spaces.ts';
-import type { CgroupPlace, TaskEvent } from '../../../src/enrich/containers/task-event.ts';
+import type { TaskEvent } from '../../../src/enrich/containers/task-event.ts';
 import { emptyNames, emptyPod } from '../../../src/enrich/runtimes/source.ts';
+import { eventOf, placeOf } from './task-events.ts';
 
 const id = 'ab'.repeat(32);
 const other = 'cd'.repeat(32);
 const host = { mntns: 1, netns: 2, pidns: 3 };
-
-/** `owners` from the root's children to the leaf. */
-function placeOf(path: string, owners: readonly number[] = [], hierarchy = 0): CgroupPlace {
-  const levels = path
-    .split('/')
-    .slice(1)
-    .map((name, i) => ({ name, owner: owners[i] ?? 0 }));
-  return { hierarchy, id: 7n, path, levels: path === '/' ? [] : levels };
-}
-
-function eventOf(parts: Partial<TaskEvent>): TaskEvent {
-  return {
-    kind: 3,
-    time: 1,
-    unique: 1n,
-    start: 1,
-    mntns: 100,
-    fromMntns: 1,
-    netns: 2,
-    pidns: 30,
-    pidnsParent: 3,
-    pidnsLevel: 1,
-    pid: 10,
-    tid: 10,
-    nsPid: 1,
-    parentPid: 9,
-    usernsLevel: 0,
-    usernsOwner: 0,
-    ownCgroup: false,
-    comm: 'true',
-    parentComm: 'sh',
-    places: [],
-    ...parts,
-  };
-}
 
 void t.test('cgroups name containers where only root could have made them', (t) => {
   const rows: readonly (readonly [string, Partial<TaskEvent>, string | null])[] = [

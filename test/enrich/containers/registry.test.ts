@@ -1,0 +1,96 @@
+import t from 'tap';
+import { Changes } from '../../../src/enrich/containers/changes.ts';
+import { ProcessReader } from '../../../src/enrich/containers/process.ts';
+import { ContainerRegistry } from '../../../src/enrich/containers/registry.ts';
+import type { Space } from '../../../src/enrich/containers/spaces.ts';
+import { TASK_EVENT } from '../../../src/enrich/containers/task-event.ts';
+import { emptyNames } from '../../../src/enrich/runtimes/source.ts';
+import { eventOf, placeOf } from './task-events.ts';
+
+const id = 'ab'.repeat(32);
+const docker = { places: [placeOf(`/docker/${id}`)] };
+const host = { mntns: 1, netns: 2, pidns: 3 };
+
+/** A registry whose timers the test runs. */
+function makeRegistry() {
+  const told: string[] = [];
+  const forgotten: number[] = [];
+  const decided: Space[][] = [];
+  const timers: { readonly ms: number; readonly work: () => unknown }[] = [];
+  const changes = new Changes(() => {});
+  changes.on(({ type, container }) => told.push(`${type} ${container.names?.containerName ?? ''}`.trim()));
+  const registry = new ContainerRegistry({
+    host,
+    node: '',
+    timeText: String,
+    polled: false,
+    processes: new ProcessReader('/nonexistent'),
+    naming: null,
+    changes,
+    after: (ms, work) => void timers.push({ ms, work }),
+    forget: (mntns) => void forgotten.push(mntns),
+    decided: (spaces) => void decided.push([...spaces]),
+  });
+  const runTimers = (): void => timers.splice(0).forEach(({ work }) => work());
+  return { registry, told, forgotten, decided, timers, runTimers };
+}
+
+void t.test('a container from its namespace to its end', (t) => {
+  const { registry, told, forgotten, decided, runTimers } = makeRegistry();
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 10 }));
+  const [space] = registry.spaces;
+  t.equal(space?.verdict, 'pending', 'its cgroup may come yet');
+  registry.take(eventOf({ kind: TASK_EVENT.ATTACH, time: 20, netns: 20, ...docker }));
+  t.equal(space?.verdict, 'container');
+  t.same(decided.at(-1), [space]);
+  t.equal(registry.byId(id)?.state, 'created');
+  t.same(told, [], 'nothing runs in it yet');
+  registry.take(eventOf({ kind: TASK_EVENT.EXEC, time: 30, netns: 20, pid: 77, ...docker }));
+  t.equal(registry.byId(id)?.state, 'running');
+  t.equal(registry.byId(id)?.pid, 77);
+  const [record] = registry.live;
+  if (record === undefined) throw new Error('no record');
+  registry.name(record, { ...emptyNames, containerId: id, containerName: 'web' });
+  registry.take(eventOf({ kind: TASK_EVENT.DIED, time: 40, pid: 77 }));
+  t.same(told, ['added', 'named web', 'removed web']);
+  t.equal(registry.size, 0);
+  t.equal(registry.byId(id)?.state, 'gone', 'late questions are answered');
+  registry.take(eventOf({ kind: TASK_EVENT.GONE, time: 50 }));
+  t.equal(space?.to, 50);
+  runTimers();
+  t.equal(registry.byId(id), null, 'and forgotten later');
+  t.ok(forgotten.includes(100), 'by the programs, too');
+  t.equal(registry.byNetns.size, 0);
+  t.end();
+});
+
+void t.test('namespaces that are nobody’s, and those within a container', (t) => {
+  const { registry, runTimers } = makeRegistry();
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, mntns: 200, usernsOwner: 1000 }));
+  t.equal(registry.spaces.current(200)?.verdict, 'none', "a user's own");
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, mntns: 201 }));
+  runTimers();
+  t.equal(registry.spaces.current(201)?.verdict, 'none', 'no program was ever started there');
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 5, mntns: 100, ...docker }));
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 6, mntns: 202, unique: 2n, fromMntns: 100 }));
+  t.equal(registry.spaces.current(202)?.container, registry.byId(id), 'made in a container');
+  t.equal(registry.size, 1);
+  t.end();
+});
+
+void t.test('the index of network namespaces keeps nothing of containers that are gone', (t) => {
+  const { registry, runTimers } = makeRegistry();
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 1, netns: 20, ...docker }));
+  registry.take(eventOf({ kind: TASK_EVENT.EXEC, time: 2, netns: 20, ...docker }));
+  t.equal(registry.byNetns.fields(20, 0, registry.version)?.runtime.containerId, id);
+  for (let inode = 1000; inode < 1100; inode++) t.equal(registry.byNetns.fields(inode, 0, registry.version), null);
+  t.equal(registry.byNetns.size, 3, 'events name namespaces that are no container’s: these are not kept');
+  // A process of it in another namespace, then the end: what was filed is taken out, wherever it was.
+  const [record] = registry.live;
+  if (record === undefined) throw new Error('no record');
+  record.netns = 21;
+  registry.take(eventOf({ kind: TASK_EVENT.GONE, time: 3 }));
+  runTimers();
+  t.equal(registry.byNetns.size, 0);
+  t.end();
+});

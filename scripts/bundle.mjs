@@ -1,5 +1,6 @@
 // Makes the program that package.json's `bin` names out of the compiled modules:
 //   build/cli/main.cjs     all commands in one script, as a function of what CommonJS gives a module
+//   build/cli/check.cjs    one command alone, for those that are over in no time: V8 takes over less kept code (and btf.cjs)
 //   build/cli/rawbpf.cjs   runs it, with the code that V8 compiled in an earlier run (src/cli/launcher.ts)
 //   node scripts/bundle.mjs [FOLDER]      FOLDER: where to, instead of build/cli; in any folder of the checkout's depth
 // Node finds, reads, compiles and links 350 modules one by one otherwise, at each start (docs/performance.md).
@@ -31,6 +32,26 @@ const urls = {
     });
   },
 };
+
+/** Commands with a script of their own. */
+const alone = ['btf', 'check'];
+
+/** Leaves but one command in main.js, and that imported as anything else: nothing is wrapped to be run later. */
+const only = (command) => ({
+  name: 'only',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/cli\/main\.js$/ }, ({ path: file }) => {
+      const row = new RegExp(`^ *\\['${command}', async \\(\\) => \\(await import\\('(.*)'\\)\\)\\.(\\w+)\\],$`, 'm');
+      const text = readFileSync(file, 'utf8');
+      const [, from, name] = row.exec(text) ?? [];
+      if (name === undefined) throw new Error(`${file} has no command ${command}`);
+      const rows = /^ *\['[\w-]+', async \(\) => .*\],\n/gm;
+      const contents = `import { ${name} } from '${from}';\n${text.replace(row, `    ['${command}', () => Promise.resolve(${name})],`).replace(rows, '')}`;
+      const place = JSON.stringify(path.relative(folder, file));
+      return { contents: contents.replaceAll('import.meta.url', `bundledUrl(${place}, __filename)`) };
+    });
+  },
+});
 
 /** Modules of Node that are in memory in any case, or used at every start. */
 const early = new Set(['fs', 'path', 'url', 'buffer', 'process', 'events', 'v8', 'vm', 'os']);
@@ -68,27 +89,34 @@ const common = {
   inject: [path.join(root, 'scripts', 'bundled.mjs')],
 };
 
-const main = await build({
-  ...common,
-  entryPoints: [path.join(modules, 'cli', 'main.js')],
-  // koffi is found at run time, beside us.
-  external: ['koffi'],
-  banner: { js: `(function (exports, require, module, __filename, __dirname) {\n/*!\n${notice.replaceAll('*/', '* /')}*/` },
-  footer: { js: '})' },
-});
-const script = main.outputFiles[0].contents;
+const script = (plugins) =>
+  build({
+    ...common,
+    entryPoints: [path.join(modules, 'cli', 'main.js')],
+    plugins: [...plugins, ...common.plugins],
+    // koffi is found at run time, beside us.
+    external: ['koffi'],
+    banner: { js: `(function (exports, require, module, __filename, __dirname) {\n/*!\n${notice.replaceAll('*/', '* /')}*/` },
+    footer: { js: '})' },
+  });
+const scripts = new Map();
+for (const name of ['main', ...alone]) {
+  const { outputFiles } = await script(name === 'main' ? [] : [only(name)]);
+  scripts.set(name, outputFiles[0].contents);
+}
+const idOf = (contents) => createHash('sha256').update(contents).digest('hex').slice(0, 16);
 const launcher = await build({
   ...common,
   entryPoints: [path.join(modules, 'cli', 'launcher.js')],
   define: {
     'import.meta.dirname': '__dirname',
-    BUNDLE_ID: JSON.stringify(createHash('sha256').update(script).digest('hex').slice(0, 16)),
+    BUNDLE_IDS: JSON.stringify(Object.fromEntries([...scripts].map(([name, contents]) => [name, idOf(contents)]))),
   },
   banner: { js: '#!/usr/bin/env node' },
 });
 
 mkdirSync(folder, { recursive: true });
-write('main.cjs', script);
+for (const [name, contents] of scripts) write(`${name}.cjs`, contents);
 write('rawbpf.cjs', launcher.outputFiles[0].contents);
 chmodSync(path.join(folder, 'rawbpf.cjs'), 0o755);
 

@@ -1,10 +1,15 @@
 import type { OptionSpec } from './options.ts';
 
+/** Where a command writes; bytes are UTF-8. */
+export interface TextTarget {
+  write(text: string | Uint8Array): unknown;
+}
+
 /** What a command gets: its arguments, and where to write. */
 export interface CommandContext {
   readonly args: readonly string[];
-  readonly stdout: NodeJS.WritableStream;
-  readonly stderr: NodeJS.WritableStream;
+  readonly stdout: TextTarget;
+  readonly stderr: TextTarget;
 }
 
 /** A command of the `rawbpf` program. */

@@ -4,6 +4,7 @@ import { RawbpfError, UsageError } from '../error.ts';
 import type { Command, CommandContext } from './command.ts';
 import { commandHelp, programHelp } from './help.ts';
 import { printable, printableLines } from '../bytes/printable.ts';
+import { StandardOutput } from './standard-output.ts';
 
 /** Commands by name, each loaded only when it is used: `rawbpf list` needs no FFI. */
 const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
@@ -34,15 +35,29 @@ const mistyped: ReadonlySet<string> = new Set([
 
 /** Runs the `rawbpf` program with these arguments and leaves its exit code in `process.exitCode`. */
 export async function main(args: readonly string[]): Promise<void> {
-  // A reader that goes away (`| head`) ends the program; it is no error of ours.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    process.stderr.write(`rawbpf: cannot write to stdout: ${error.message}\n`);
-    process.exit(1);
-  });
+  const streams = lasting.has(args[0] ?? '');
+  const stdout = streams ? outputStream() : new StandardOutput(1, outputStream, cannotWrite);
+  const stderr = streams ? errorStream() : new StandardOutput(2, errorStream, () => {});
+  process.exitCode = await runProgram({ args, stdout, stderr });
+}
+
+/** Commands that may go on for long: nothing else waits for whoever reads what they write. */
+const lasting: ReadonlySet<string> = new Set(['run', 'list-containers']);
+
+function outputStream(): NodeJS.WriteStream {
+  return process.stdout.on('error', cannotWrite);
+}
+
+function errorStream(): NodeJS.WriteStream {
   // Nobody hears notices any more: events go on.
-  process.stderr.on('error', () => {});
-  process.exitCode = await runProgram({ args, stdout: process.stdout, stderr: process.stderr });
+  return process.stderr.on('error', () => {});
+}
+
+/** A reader that goes away (`| head`) ends the program; it is no error of ours. */
+function cannotWrite(error: NodeJS.ErrnoException): never {
+  if (error.code === 'EPIPE') process.exit(0);
+  process.stderr.write(`rawbpf: cannot write to stdout: ${error.message}\n`);
+  process.exit(1);
 }
 
 /** Finds the command, runs it, and turns errors into a sentence and an exit code. */

@@ -25,9 +25,12 @@ t.test('it is made', (t) => {
   const made = spawnSync(process.execPath, [path.join(root, 'scripts', 'bundle.mjs'), folder], { encoding: 'utf8', env });
   t.equal(made.status, 0, made.stderr);
   t.equal(made.stderr, '', 'without warnings');
-  t.same(readdirSync(folder).toSorted(), ['main.cjs', 'rawbpf.cjs']);
-  t.match(readFileSync(path.join(folder, 'main.cjs'), 'latin1'), 'Copyright Eemeli Aro', 'the licence of what is in it');
-  t.notMatch(readFileSync(path.join(folder, 'main.cjs'), 'latin1'), /[^\0-\x7f]/);
+  t.same(readdirSync(folder).toSorted(), ['btf.cjs', 'check.cjs', 'main.cjs', 'rawbpf.cjs']);
+  for (const script of ['btf.cjs', 'check.cjs', 'main.cjs']) {
+    const text = readFileSync(path.join(folder, script), 'latin1');
+    t.match(text, 'Copyright Eemeli Aro', 'the licence of what is in it');
+    t.notMatch(text, /[^\0-\x7f]/);
+  }
   t.end();
 });
 
@@ -38,6 +41,9 @@ t.test('it says what the modules say', (t) => {
     ['list'],
     ['inspect', object],
     ['check', path.join(folder, 'no-such-file')],
+    ['check', '--help'],
+    ['check', object, '--insns', '-o', 'json'],
+    ['btf', '--no-such-flag'],
     ['btf', 'dump', object, '--format', 'c'],
     ['no-such-command'],
   ];
@@ -63,6 +69,27 @@ t.test('compiled code is kept by the first run that ends well, and used by the n
     t.equal(run(bundled, 'btf', 'dump', object).stdout, stdout, `with ${damaged.length} bytes of it left`);
     t.ok(statSync(file).size > 50_000, 'it was made again');
   }
+  t.end();
+});
+
+t.test('standard output that would block, and one that nobody reads', (t) => {
+  const script = 'exec 3>&1; "$@" | { sleep 0.2; md5sum >&3; }; echo "${PIPESTATUS[0]}"';
+  const args = ['btf', 'dump', object, '--format', 'json'];
+  const digest = (...command: readonly string[]): string =>
+    spawnSync('bash', ['-c', script, 'bash', ...command], { encoding: 'utf8', timeout: 60_000 }).stdout;
+  const expected = digest(process.execPath, bundled, ...args);
+  t.match(expected, /-\n0\n$/);
+  const python = 'import os, sys; os.set_blocking(1, False); os.execvp(sys.argv[1], sys.argv[1:])';
+  t.equal(digest('python3', '-c', python, process.execPath, bundled, ...args), expected, 'a pipe that does not block');
+  const head = spawnSync('bash', ['-c', '"$@" | head -c 1; echo "${PIPESTATUS[0]}"', 'bash', process.execPath, bundled, ...args], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  t.equal(head.stdout, '{0\n');
+  t.equal(head.stderr, '');
+  const full = spawnSync('bash', ['-c', '"$@" > /dev/full', 'bash', process.execPath, bundled, ...args], { encoding: 'utf8' });
+  t.equal(full.status, 1);
+  t.match(full.stderr, /^rawbpf: cannot write to stdout: ENOSPC/);
   t.end();
 });
 

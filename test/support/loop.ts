@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { Test } from 'tap';
@@ -18,6 +18,8 @@ export function loopDevice(t: Test, bytes: number): LoopDevice {
   const file = path.join(folder, 'disk');
   writeFileSync(file, '');
   truncateSync(file, bytes);
+  // Where the driver is a module, nothing else has loaded it yet.
+  if (!existsSync('/dev/loop-control')) spawnSync('modprobe', ['loop']);
   const device = execFileSync('losetup', ['--find', '--show', file], { encoding: 'utf8' }).trim();
   t.teardown(() => {
     execFileSync('losetup', ['--detach', device]);

@@ -360,7 +360,7 @@ function character(code: number): string {
 /** RFC 3492, with `_` for the `-` before the digits. */
 function fromPunycode(encoded: string): string {
   const split = encoded.lastIndexOf('_');
-  const letters = split < 0 ? [] : [...encoded.slice(0, split)];
+  const letters = split < 0 ? [] : Array.from(encoded.slice(0, split));
   let [code, index, bias, delta] = [128, 0, 72, 0];
   let at = split + 1;
   while (at < encoded.length) {

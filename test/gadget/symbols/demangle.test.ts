@@ -112,7 +112,7 @@ void t.test('what is not understood stays as it is', (t) => {
     `_ZZ1f${'P'.repeat(3000)}E1x`,
     `_Z1fI${'N'.repeat(2000)}`,
     `_RNv${'N'.repeat(3000)}`,
-    `_ZZ1f1AIiS0_E${[...'0123456789ABCDEFGHIJKLMNOPQRSTUV'].map((i) => `1AIS${i}_S${i}_E`).join('')}E1x`,
+    `_ZZ1f1AIiS0_E${Array.from('0123456789ABCDEFGHIJKLMNOPQRSTUV', (i) => `1AIS${i}_S${i}_E`).join('')}E1x`,
   ];
   for (const name of left) t.equal(demangle(name), name, name.slice(0, 40));
   t.equal(demangle('_ZN6a$u1b$17h3a1b5c7d9e2f4068E'), 'a$u1b$', 'no control characters out of escapes');

@@ -138,7 +138,9 @@ void t.test('mounts in every way', { skip }, async (t) => {
     const event: JsonEvent | undefined = own[i];
     const result = results.get(what) ?? Number.NaN;
     const missing = newer.has(what) && result === -38;
-    t.match(event, { op, error: missing ? 'ENOSYS' : (error ?? ''), error_raw: result < 0 ? -result : 0 }, what);
+    // pivot_root(2): where the root lies on the initramfs, as in a guest, that is told before what is busy.
+    const onInitramfs = what === 'pivot' && result === -22;
+    t.match(event, { op, error: missing ? 'ENOSYS' : onInitramfs ? 'EINVAL' : (error ?? ''), error_raw: result < 0 ? -result : 0 }, what);
     const nothing = {
       fs: '',
       src: '',

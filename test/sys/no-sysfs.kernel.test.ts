@@ -5,7 +5,8 @@ const library = new URL('../../src/index.js', import.meta.url).href;
 
 /** What a program writes in a mount namespace without one of the kernel's file systems. */
 function without(mount: string, code: string): string {
-  const script = 'umount -l "$0" && exec "$1" --input-type=module -e "$2"';
+  // What the mount lay on may have files too (a guest's root is its host's): nothing is to be seen there.
+  const script = 'umount -l "$0" && mount -t tmpfs none "$0" && exec "$1" --input-type=module -e "$2"';
   const args = ['-m', 'sh', '-c', script, mount, process.execPath, `import * as rawbpf from '${library}';\n${code}`];
   const { stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8', timeout: 60_000 });
   return stdout + stderr;

@@ -57,6 +57,8 @@ interface ExtPlace {
   readonly headerLength: number;
   readonly littleEndian: boolean;
   readonly btf: Btf;
+  /** Access strings by their offset, as far as they were met. */
+  readonly accesses: Map<number, string>;
 }
 
 /**
@@ -91,7 +93,7 @@ export function parseBtfExt(bytes: Uint8Array, btf: Btf): BtfExt {
   if (headerLength < headerSize || headerLength > data.length) {
     throw extError(`hdr_len is ${headerLength} of ${data.length} bytes, the least is ${headerSize}`, { field: 'hdr_len', offset: 4 });
   }
-  const place: ExtPlace = { data, headerLength, littleEndian, btf };
+  const place: ExtPlace = { data, headerLength, littleEndian, btf, accesses: new Map() };
   const funcInfo = readInfo(place, 'func_info', cursor.u32(), cursor.u32(), funcInfoSize);
   const lineInfo = readInfo(place, 'line_info', cursor.u32(), cursor.u32(), lineInfoSize);
   const core = headerLength < headerCoreSize ? [] : readInfo(place, 'core_relo', cursor.u32(), cursor.u32(), coreReloSize);
@@ -122,12 +124,17 @@ function readInfo(place: ExtPlace, part: string, offset: number, length: number,
 }
 
 function readCoreRelos(section: BtfExtSection, place: ExtPlace): CoreReloSection {
-  const cursor = new Cursor(section.bytes, { littleEndian: place.littleEndian, structure: 'BTF.ext core_relo', code: 'E_BTF_EXT' });
+  const { bytes, count, recordSize } = section;
+  const { btf, littleEndian } = place;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const relos: CoreRelo[] = [];
-  for (let i = 0; i < section.count; i++) {
-    cursor.seek(i * section.recordSize);
-    const [insnOffset, typeId, accessOffset, kind] = [cursor.u32(), cursor.u32(), cursor.u32(), cursor.u32()];
-    relos.push({ insnOffset, typeId, access: place.btf.nameAt(accessOffset), accessOffset, kind });
+  for (let i = 0, at = 0; i < count; i++, at += recordSize) {
+    const accessOffset = view.getUint32(at + 8, littleEndian);
+    // Few among hundreds of relocations differ.
+    let access = place.accesses.get(accessOffset);
+    if (access === undefined) place.accesses.set(accessOffset, (access = btf.nameAt(accessOffset)));
+    const typeId = view.getUint32(at + 4, littleEndian);
+    relos.push({ insnOffset: view.getUint32(at, littleEndian), typeId, access, accessOffset, kind: view.getUint32(at + 12, littleEndian) });
   }
   return { sectionName: section.sectionName, relos };
 }

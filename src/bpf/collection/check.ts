@@ -11,6 +11,7 @@ import { LinkSession } from '../object/link/session.ts';
 import type { LinkedProgram } from '../object/linked.ts';
 import type { MapSpec, ObjectSpec, ProgramSpec } from '../object/spec.ts';
 import type { LoadedBtf } from '../program/btf.ts';
+import { programTag } from '../program/info.ts';
 import type { BpfProgram } from '../program/program.ts';
 import { BPF_ATTACH_TYPE } from '../uapi/attach-type.gen.ts';
 import { BPF_MAP_TYPE } from '../uapi/map-type.gen.ts';
@@ -192,7 +193,8 @@ function tryAlone(kernel: Kernel, spec: ObjectSpec, program: ProgramSpec, loadOp
 }
 
 function loadedVerdict(program: ProgramSpec, loaded: BpfProgram, options: TryOptions): ProgramVerdict {
-  const tag = loaded.info().tag;
+  const { kernel } = loaded;
+  const tag = programTag(kernel.sys, loaded.fd);
   let attached: boolean | null = null;
   let error: RawbpfError | null = null;
   if (options.attach === true) {
@@ -218,6 +220,7 @@ function verdict(
   outcome: Pick<ProgramVerdict, 'loaded' | 'tag' | 'attached' | 'error'>,
 ): ProgramVerdict {
   const named = program.expectedAttachType;
+  let insns: Uint8Array | null = null;
   return {
     name: program.name,
     section: program.sectionName,
@@ -226,7 +229,10 @@ function verdict(
     expectedAttachType: linked?.expectedAttachType ?? named ?? 0,
     insnCount: (linked?.insns ?? program.insns).length / 8,
     ...outcome,
-    insns: linked === null ? null : withoutFds(linked.insns),
+    // Copied where somebody wants them.
+    get insns() {
+      return (insns ??= linked === null ? null : withoutFds(linked.insns));
+    },
   };
 }
 

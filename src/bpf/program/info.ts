@@ -43,6 +43,15 @@ function ask(sys: Sys, fd: number, values: Readonly<Record<string, FieldValue>> 
   return layout.decode(info);
 }
 
+/** The kernel's hash over a program's instructions, as 16 hex digits: one call, and nothing else of what it tells is looked at. */
+export function programTag(sys: Sys, fd: number): string {
+  const info = new Uint8Array(layout.size);
+  const result = bpf(sys, 'BPF_OBJ_GET_INFO_BY_FD', { bpf_fd: fd, info, info_len: info.length });
+  if (result < 0) throw bpfError(sys, 'BPF_OBJ_GET_INFO_BY_FD', result, { where: { fd } });
+  const { offset, size } = layout.field('tag');
+  return toHex(info.subarray(offset, offset + size));
+}
+
 /** Asks the kernel about a program. */
 export function programInfo(sys: Sys, fd: number): ProgramInfo {
   let raw = ask(sys, fd);

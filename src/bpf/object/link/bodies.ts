@@ -28,6 +28,12 @@ export interface FunctionBody {
   readonly error: RawbpfError | null;
 }
 
+/** A body while it is relocated. */
+interface WritableBody extends FunctionBody {
+  readonly core: AppliedInBody[];
+  error: RawbpfError | null;
+}
+
 /** The functions of an object with CO-RE applied for one kernel and one set of programs that load. */
 export class FunctionBodies {
   readonly #bodies = new Map<FunctionSymbol, FunctionBody>();
@@ -63,11 +69,16 @@ export class FunctionBodies {
     for (const { sectionName, relos } of ext.coreRelos) {
       const section = sections.get(sectionName);
       if (section === undefined) continue;
+      let fn: FunctionSymbol | null = null;
+      let body: WritableBody | null = null;
       for (const relo of relos) {
-        const fn = functionAt(section.functions, Math.floor(relo.insnOffset / 8));
-        if (fn === null || skip(section, fn)) continue;
-        const body = this.#writable(section, fn);
-        if (body.error !== null) continue;
+        const found = functionAt(section.functions, Math.floor(relo.insnOffset / 8));
+        // Relocations of a function stand together.
+        if (found !== fn) {
+          fn = found;
+          body = fn === null || skip(section, fn) ? null : this.#writable(section, fn);
+        }
+        if (fn === null || body === null || body.error !== null) continue;
         const insn = relo.insnOffset / 8 - fn.insn;
         try {
           if (!Number.isInteger(insn)) throw misaligned(sectionName, relo.insnOffset);
@@ -85,8 +96,8 @@ export class FunctionBodies {
     return first;
   }
 
-  #writable(section: CodeSection, fn: FunctionSymbol): { insns: Uint8Array; core: AppliedInBody[]; error: RawbpfError | null } {
-    let body = this.#bodies.get(fn) as (FunctionBody & { core: AppliedInBody[]; error: RawbpfError | null }) | undefined;
+  #writable(section: CodeSection, fn: FunctionSymbol): WritableBody {
+    let body = this.#bodies.get(fn) as WritableBody | undefined;
     if (body === undefined) {
       body = { section, fn, insns: section.insns.slice(fn.insn * 8, (fn.insn + fn.insnCount) * 8), core: [], error: null };
       this.#bodies.set(fn, body);

@@ -65,12 +65,15 @@ function recordsOf(
     const end = slots.findFrom(fn.insn + fn.insnCount, first);
     if (first === end) return null;
     const bytes = info.bytes.slice(first * recordSize, end * recordSize);
-    const view = new DataView(bytes.buffer);
-    if (!littleEndian) for (let word = 0; word < bytes.length; word += 4) view.setUint32(word, view.getUint32(word, false), true);
-    const moved = at - fn.insn;
-    for (let record = 0; record < bytes.length; record += recordSize) {
-      view.setUint32(record, (view.getUint32(record, true) >>> 3) + moved, true);
+    if (!littleEndian) {
+      const view = new DataView(bytes.buffer);
+      for (let word = 0; word < bytes.length; word += 4) view.setUint32(word, view.getUint32(word, false), true);
     }
+    // Words of this machine, whose byte order is the records' now: a DataView takes several times as long in code that runs once.
+    const words = new Uint32Array(bytes.buffer);
+    const step = recordSize / 4;
+    const moved = at - fn.insn;
+    for (let word = 0; word < words.length; word += step) words[word] = ((words[word] as number) >>> 3) + moved;
     return { recordSize, bytes };
   }
   return null;

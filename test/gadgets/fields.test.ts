@@ -48,7 +48,6 @@ const uncompared: Readonly<Record<string, readonly string[]>> = {
   ],
   // A hash of kernel addresses, which nothing else shows. Names and build ids are compared by symbolizer.kernel.test.ts.
   trace_malloc: ['ustack.base_addr_hash', 'ustack.buildid', 'ustack.symbols'],
-  trace_sni: ['timestamp', 'timestamp_raw'],
 };
 
 /** What expectProcess() of test/support/process.ts compares. */

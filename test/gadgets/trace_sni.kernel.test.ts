@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { networkPerl } from '../support/network.ts';
 import { slowness } from '../support/patience.ts';
-import { commOf, expectProcess } from '../support/process.ts';
+import { commOf, expectProcess, expectTime } from '../support/process.ts';
 import { type GadgetOutput, type JsonEvent, RunningGadget } from '../support/run-gadget.ts';
 
 t.setTimeout(110_000 * slowness);
@@ -66,6 +66,9 @@ interface Talk extends GadgetOutput {
   readonly server: Told;
   /** Rows of the namespace in which it all happened. */
   readonly rows: readonly JsonEvent[];
+  /** When they began to talk and when they had ended, in ms since 1970. */
+  readonly from: number;
+  readonly to: number;
 }
 
 /** Lets a client and a server talk in a network namespace of their own, while trace_sni looks. */
@@ -85,9 +88,12 @@ async function talk(work: Work): Promise<Talk> {
     }
     const gadget = await RunningGadget.start('trace_sni');
     let output: GadgetOutput;
+    const from = Date.now();
+    let to = from;
     try {
       child.stdin.end(`${JSON.stringify(work)}\n`);
       await ended;
+      to = Date.now();
     } finally {
       output = await gadget.stop();
     }
@@ -99,7 +105,7 @@ async function talk(work: Work): Promise<Talk> {
     const server = told.find(({ role }) => role === 'server');
     if (client === undefined || server === undefined) throw new Error(`they did not come to an end: ${out}`);
     const netns = Number(/^netns (\d+)$/m.exec(out)?.[1]);
-    return { ...output, client, server, rows: output.events.filter((event) => event['netns_id'] === netns) };
+    return { ...output, client, server, from, to, rows: output.events.filter((event) => event['netns_id'] === netns) };
   } finally {
     // The client reads and writes over the server's loopback: it ends with it.
     child.kill('SIGKILL');
@@ -109,7 +115,7 @@ async function talk(work: Work): Promise<Talk> {
 const sorted = (all: readonly string[]): readonly string[] => all.toSorted((a, b) => a.localeCompare(b));
 
 /** Each name has one row of the side that asks, and one of the side that is asked; there are no others. */
-function expectRows(t: Test, { rows, lost, code, client, server }: Talk, names: readonly string[]): void {
+function expectRows(t: Test, { rows, lost, code, client, server, from, to }: Talk, names: readonly string[]): void {
   t.equal(lost, 0);
   t.equal(code, 0, 'the gadget ends as it should');
   t.same(sorted(rows.map((row) => String(row['name']))), sorted([...names, ...names]), 'these names, and no others');
@@ -117,6 +123,7 @@ function expectRows(t: Test, { rows, lost, code, client, server }: Talk, names: 
     const asks = row['pkt_type'] === 'OUTGOING';
     const what = `${String(row['name'])}, ${asks ? 'asks' : 'is asked'}`;
     t.equal(row['pkt_type'], asks ? 'OUTGOING' : 'HOST', what);
+    expectTime(t, row, { from, to }, what);
     if (asks) expectProcess(t, row.proc, { ...client, parent: server }, what);
     else expectProcess(t, row.proc, { ...server, parent: { pid: process.pid, comm: commOf('self') } }, what);
   }

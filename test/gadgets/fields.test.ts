@@ -38,8 +38,6 @@ const uncompared: Readonly<Record<string, readonly string[]>> = {
   ],
   // 0 outside of nested namespaces of processes, where the test runs.
   profile_cpu: ['user_stack_raw.pid_level1', 'user_stack_raw.pidns_level1'],
-  // The packet itself is compared in the pcap-ng file.
-  tcpdump: ['netns_id', 'payload'],
   // The soak test names none of these; what is in a message is compared by the test of its reader (test/gadget/dns).
   trace_dns: [
     ...['src', 'dst'].flatMap((end) => ['addr', 'proto', 'proto_raw', 'version'].map((field) => `${end}.${field}`)),

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { networkPerl } from '../support/network.ts';
 import { slowness } from '../support/patience.ts';
-import { expectProcess, expectTime } from '../support/process.ts';
+import { expectProcess, expectTime, namespaceOf } from '../support/process.ts';
 import { type GadgetOutput, type JsonEvent, rawbpfPath, RunningGadget } from '../support/run-gadget.ts';
 
 t.setTimeout(110_000 * slowness);
@@ -107,6 +107,11 @@ function expectPackets(test: Test, output: GadgetOutput, traffic: Traffic): void
       traffic.frames.map((frame) => [frame.length / 2, frame.length / 2]),
       `${direction}: sizes`,
     );
+    test.same(
+      rows.map((row) => row['payload']),
+      traffic.frames,
+      `${direction}: the packets`,
+    );
     for (const row of rows) expectRow(test, row, direction, traffic);
   }
 }
@@ -117,6 +122,7 @@ function expectRow(test: Test, row: JsonEvent, direction: string, { sender, rece
   expectProcess(test, row.proc, expected, direction);
   expectTime(test, row, { from, to }, direction);
   test.equal(row['ifindex'], 1, 'loopback is the first device');
+  test.equal(row['netns_id'], namespaceOf('net'), 'the namespace that all of them are in');
 }
 
 void t.test('packets that match an expression, with who sends and who receives them', async (test) => {

@@ -31,6 +31,7 @@ import { findGadget, type GadgetFiles } from '../gadget-files.ts';
 import { commandHelp } from '../help.ts';
 import { parseOptions, usage, type OptionSpec, type ParsedOptions } from '../options.ts';
 import { watchParents } from '../parent.ts';
+import { releaseProgramPages } from '../../sys/program-pages.ts';
 import { printable } from '../../bytes/printable.ts';
 import { parseFile, readFile } from '../read-input.ts';
 
@@ -267,6 +268,10 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
   const parents = process.env['RAWBPF_END_WITH_PARENT'] === undefined ? null : watchParents(kernel.sys, stop);
   for (const signal of signals) process.on(signal, stop);
   process.stdout.on('resize', resize);
+  const settling =
+    process.env['RAWBPF_KEEP_PAGES'] === undefined
+      ? settledAfter.map((ms) => setTimeout(() => void releaseProgramPages(kernel.sys), ms).unref())
+      : [];
   try {
     run.start({
       event: (source, record) => output.event(source, record),
@@ -299,10 +304,14 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     return 0;
   } finally {
     parents?.close();
+    for (const timer of settling) clearTimeout(timer);
     for (const signal of signals) process.off(signal, stop);
     process.stdout.off('resize', resize);
   }
 }
+
+/** Milliseconds after which a run does what it will do from then on, and pages of the start are not wanted any more. */
+const settledAfter = [300, 3000, 30_000] as const;
 
 /** Milliseconds without anything read after which, when a signal came, nobody reads stdout. */
 const patienceMs = 1000;

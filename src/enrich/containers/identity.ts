@@ -68,8 +68,11 @@ export function identityOfProcess(event: TaskEvent, host: HostNamespaces): Ident
   if (event.usernsOwner !== 0 || event.pidnsLevel === 0 || event.pidns === host.pidns) return null;
   const place = event.ownCgroup ? event.places.find(({ levels }) => levels.length > 0) : undefined;
   const leaf = place?.levels.at(-1)?.name ?? '';
-  const trusted = place !== undefined && place.levels.slice(0, -1).every(({ owner }) => owner === 0);
-  return { id: trusted ? leaf : '', runtime: runtimeOfProcess(event), cgroupPath: trusted ? place.path : '', innerId: '' };
+  const runtime = runtimeOfProcess(event);
+  // Below whoever starts it, systemd-nspawn without a unit calls every container's cgroup the same (nspawn-cgroup.c).
+  const shared = runtime === 'systemd-nspawn' && leaf === 'payload';
+  const trusted = !shared && place !== undefined && place.levels.slice(0, -1).every(({ owner }) => owner === 0);
+  return { id: trusted ? leaf : '', runtime, cgroupPath: trusted ? place.path : '', innerId: '' };
 }
 
 /**

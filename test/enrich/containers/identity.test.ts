@@ -43,6 +43,16 @@ void t.test('without a cgroup, namespaces of processes tell', (t) => {
     ['nothing tells its name', {}, { id: '', runtime: '' }],
     ['runc, in a cgroup of its own', { comm: 'runc:[2:INIT]', ownCgroup: true, places: [placeOf('/web')] }, { id: 'web', runtime: 'runc' }],
     ['lxc', { parentComm: 'lxc-start' }, { id: '', runtime: 'lxc' }],
+    [
+      'systemd-nspawn without a unit: all its cgroups have one name',
+      { parentComm: 'systemd-nspawn', ownCgroup: true, places: [placeOf('/shell/payload')] },
+      { id: '', runtime: 'systemd-nspawn' },
+    ],
+    [
+      'a container that is called so',
+      { parentComm: 'runc', ownCgroup: true, places: [placeOf('/payload')] },
+      { id: 'payload', runtime: 'runc' },
+    ],
     ['a cgroup of its own in a place of a user', { ownCgroup: true, places: [placeOf('/home/web', [1000])] }, { id: '', runtime: '' }],
   ];
   for (const [what, event, expected] of rows) {

@@ -238,7 +238,7 @@ class Printer {
   }
 
   #expand(pattern: Node): void {
-    const count = packSize(pattern, 0);
+    const count = packSize(pattern, new Set(), 0);
     if (count === null) {
       this.whole(pattern);
       return this.#put('...');
@@ -257,12 +257,17 @@ function isGrouped({ kind }: Node): boolean {
   return kind === 'function' || kind === 'array';
 }
 
-/** How many items the first pack in a pattern has; null where there is none. */
-function packSize(node: Node, depth: number): number | null {
+/**
+ * How many items the first pack in a pattern has; null where there is none. What was looked at is not looked at again: a name can
+ * refer back to its parts so often that they would be 2^60.
+ */
+function packSize(node: Node, seen: Set<Node>, depth: number): number | null {
   if (depth > 64) throw new TooMuch('the name is too deep');
   if (node.kind === 'pack') return node.items.length;
+  if (seen.has(node)) return null;
+  seen.add(node);
   for (const child of childrenOf(node)) {
-    const size = packSize(child, depth + 1);
+    const size = packSize(child, seen, depth + 1);
     if (size !== null) return size;
   }
   return null;

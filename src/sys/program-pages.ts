@@ -40,7 +40,8 @@ export function programPages(smaps: string): ProgramPages[] {
 /**
  * Lets go of the pages of Node's and its libraries' programs that this process has mapped: those that are wanted again come back from the
  * page cache, one minor fault for 16 of them, and those that only the start needed do not. Returns the bytes let go of; 0 where
- * /proc does not tell.
+ * /proc does not tell. A breakpoint that a tracer puts there between the look and the call, a few milliseconds, is lost to this process
+ * alone; earlier ones are written pages, which stay.
  */
 export function releaseProgramPages(sys: Sys): number {
   if (!sys.real) return 0;

@@ -85,7 +85,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     this.#changes = new Changes((any) => this.#tracker.setReferenced(any));
     this.#naming = options.names === undefined || options.names === null ? null : new Naming(options.names);
     this.#processes = new ProcessReader(hostRoot);
-    // The last that is made: nothing has to be undone where it throws.
+    // The last that may throw: nothing has to be undone where it does.
     this.#tracker = openWatcher({
       kernel,
       hostRoot,

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Kallsyms } from '../../../src/bpf/kernel/kallsyms.ts';
+import { Kallsyms, readKallsyms } from '../../../src/bpf/kernel/kallsyms.ts';
 import { KernelConfig } from '../../../src/bpf/kernel/kconfig.ts';
 
 t.test('kernel config', async (t) => {
@@ -12,6 +12,11 @@ t.test('kernel config', async (t) => {
   t.equal(config.get('CONFIG_H'), null);
   t.throws(() => config.get('x\nCONFIG_HZ'), { code: 'E_KCONFIG_NAME' });
   t.same(config.names(), ['CONFIG_FIRST', 'CONFIG_OFF', 'CONFIG_HZ', 'CONFIG_NAME', 'CONFIG_HZ_250']);
+});
+
+t.test('kallsyms that cannot be read', async (t) => {
+  const path = '/nonexistent/kallsyms';
+  t.throws(() => readKallsyms(path), { code: 'E_KALLSYMS', where: { path }, cause: { code: 'ENOENT' } });
 });
 
 t.test('kallsyms', async (t) => {

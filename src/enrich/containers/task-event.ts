@@ -50,10 +50,11 @@ export interface TaskEvent {
   readonly places: readonly CgroupPlace[];
 }
 
-// struct task_event and struct cgroup_place of programs/tracker.bpf.c.
+// struct place_event of programs/tracker.bpf.c.
 const taskSize = 112;
-const placeSize = 1344;
-const namesAt = 64;
+const placeSize = 72;
+const ownersAt = 24;
+const namesAt = taskSize + 2 * placeSize;
 const commSize = 16;
 
 const decoder = new TextDecoder();
@@ -87,27 +88,27 @@ export function readTaskEvent(view: DataView, at: number, length: number): TaskE
     ownCgroup: u32(76) !== 0,
     comm: text(80),
     parentComm: text(96),
-    places:
-      length >= taskSize + 2 * placeSize
-        ? [readPlace(view, at + taskSize), readPlace(view, at + taskSize + placeSize)].filter(isPlace)
-        : [],
+    places: length >= namesAt ? [taskSize, taskSize + placeSize].map((offset) => readPlace(view, at, offset, length)).filter(isPlace) : [],
   };
 }
 
-function isPlace({ hierarchy, id }: CgroupPlace): boolean {
-  return hierarchy === 0 || id !== 0n;
+/** A task need not be in a hierarchy of v1; every cgroup's directory has a number. */
+function isPlace({ id }: CgroupPlace): boolean {
+  return id !== 0n;
 }
 
-function readPlace(view: DataView, at: number): CgroupPlace {
+function readPlace(view: DataView, event: number, offset: number, length: number): CgroupPlace {
+  const at = event + offset;
+  const end = event + length;
   const count = Math.min(view.getUint32(at + 12, true), 12);
   const levels: CgroupLevel[] = [];
-  let place = namesAt;
+  let place = Math.min(event + namesAt + view.getUint32(at + 16, true), end);
   for (let i = 0; i < count; i++) {
     const start = place;
-    while (place < placeSize && view.getUint8(at + place) !== 0) place++;
-    const name = decoder.decode(new Uint8Array(view.buffer, view.byteOffset + at + start, place - start).slice());
-    place++;
-    levels.unshift({ name, owner: view.getUint32(at + 16 + 4 * i, true) });
+    while (place < end && view.getUint8(place) !== 0) place++;
+    const name = decoder.decode(new Uint8Array(view.buffer, view.byteOffset + start, place - start).slice());
+    if (place < end) place++;
+    levels.unshift({ name, owner: view.getUint32(at + ownersAt + 4 * i, true) });
   }
   return { hierarchy: view.getUint32(at + 8, true), id: view.getBigUint64(at, true), path: pathOf(levels), levels };
 }

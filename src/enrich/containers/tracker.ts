@@ -49,7 +49,8 @@ export class Tracker implements Watcher {
   constructor(kernel: Kernel, onEvent: (event: TaskEvent) => void, onBatchEnd: () => void) {
     const spec = openObject(readFileSync(objectUrl), { name: 'tracker' });
     const { collection, reader } = undoOnError((undo) => {
-      const loaded = undo.own(loadCollection(kernel, spec, { optional: (program) => program.name === 'scan' }));
+      const mapSizes = { drafts: Math.max(64, 2 * kernel.possibleCpus.length) };
+      const loaded = undo.own(loadCollection(kernel, spec, { mapSizes, optional: (program) => program.name === 'scan' }));
       testRun(loaded.program('find_host'), { context: new Uint8Array(8) });
       for (const name of attached) {
         const link = attachProgram(loaded.program(name));

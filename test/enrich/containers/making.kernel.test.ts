@@ -86,6 +86,29 @@ void t.test('a new namespace is reported before the first instruction in it; the
   t.end();
 });
 
+void t.test('the reports of 400 containers have room while nobody reads them, with paths as they are in a cluster', async (t) => {
+  const kernel = new Kernel();
+  const paths: (string | undefined)[] = [];
+  const tracker = new Tracker(
+    kernel,
+    ({ kind, comm, places }) => kind === TASK_EVENT.NEW && comm === 'making' && paths.push(places[0]?.path),
+    () => {},
+  );
+  const directory = cgroups.make(`${tag}-kubepods.slice/kubepods-burstable.slice/cri-containerd-${idOf(tag)}.scope`);
+  // 1,200 events with paths at the least: 2 MiB has room for 743 that are as long as the longest.
+  const { status, stderr } = spawnSync('sh', ['-c', `for i in $(seq 400); do ${maker} clone3 ${directory} /bin/true || exit 1; done`], {
+    encoding: 'utf8',
+  });
+  t.equal(status, 0, stderr);
+  tracker.drain();
+  t.equal(tracker.losses.events, 0, 'lost');
+  const mine = paths.filter((each) => each?.endsWith(`/cri-containerd-${idOf(tag)}.scope`));
+  t.equal(mine.length, 400);
+  tracker.close();
+  kernel.close();
+  t.end();
+});
+
 void t.test('a cgroup that is removed while the container runs, and one that its processes leave', async (t) => {
   const [first, second] = [`${tag}-removed`, `${tag}-elsewhere`];
   const own = cgroups.make(`docker/${idOf(first)}`);

@@ -10,8 +10,9 @@
 
 #define CLONE_NEWNS 0x00020000
 #define MAX_LEVELS 12
-#define MAX_NAMES 1024
+#define MAX_NAMES 1024 /* of one place, less its last name */
 #define MAX_NAME 256
+#define MAX_ALL_NAMES 4096 /* a power of two beyond those of both places */
 #define MAX_FILTERS 8
 #define MAX_SUBSYS 16
 #define MAX_USERNS 33
@@ -41,9 +42,11 @@ struct cgroup_place {
 	__u64 id;
 	__u32 hierarchy;
 	__u32 levels;
-	/* Owners of the directories, and their names one after the other, from the leaf to the root. */
+	/* Where its names start among those of the event: one after the other, from the leaf to the root. */
+	__u32 names_at;
+	__u32 reserved;
+	/* Owners of the directories. */
 	__u32 owners[MAX_LEVELS];
-	char names[MAX_NAMES + MAX_NAME];
 };
 
 struct task_event {
@@ -72,6 +75,8 @@ struct place_event {
 	struct task_event task;
 	struct cgroup_place v2;
 	struct cgroup_place v1;
+	/* Only as much of it as there are names goes to user space. */
+	char names[MAX_ALL_NAMES + MAX_NAME];
 };
 
 struct mntns_state {
@@ -105,6 +110,19 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 2 * 1024 * 1024);
 } events SEC(".maps");
+
+/*
+ * Where threads write their events before the length is known. By thread, not by CPU: where tracepoints can be preempted, two threads
+ * write on one CPU. User space makes it big enough for all CPUs.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, struct place_event);
+	__uint(max_entries, 64);
+} drafts SEC(".maps");
+
+static struct place_event empty;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -175,12 +193,14 @@ static __always_inline int refs_of(struct mnt_namespace *ns)
 	return count;
 }
 
-static __noinline void write_place(struct cgroup *cgrp, struct cgroup_place *place)
+/* Writes a cgroup and its names, from names[start]; returns where they end. */
+static __noinline __u64 write_place(struct cgroup *cgrp, struct cgroup_place *place, char *names, __u64 start)
 {
 	struct kernfs_node *node = BPF_CORE_READ(cgrp, kn);
-	__u64 at = 0;
+	__u64 at = start;
 	int i;
 
+	place->names_at = start;
 	place->id = BPF_CORE_READ(node, id);
 	place->hierarchy = BPF_CORE_READ(cgrp, root, hierarchy_id);
 	place->levels = 0;
@@ -195,7 +215,7 @@ static __noinline void write_place(struct cgroup *cgrp, struct cgroup_place *pla
 			parent = BPF_CORE_READ(renamed, __parent);
 		else
 			parent = BPF_CORE_READ(node, parent);
-		if (!parent || at >= MAX_NAMES)
+		if (!parent || at - start >= MAX_NAMES)
 			break;
 		/* Only a directory that was given to somebody has attributes of its own. */
 		attrs = BPF_CORE_READ(node, iattr);
@@ -203,14 +223,15 @@ static __noinline void write_place(struct cgroup *cgrp, struct cgroup_place *pla
 			owner = BPF_CORE_READ(attrs, ia_uid.val);
 		place->owners[i] = owner;
 		barrier_var(at);
-		at &= MAX_NAMES - 1;
-		length = bpf_probe_read_kernel_str(place->names + at, MAX_NAME, BPF_CORE_READ(node, name));
+		at &= MAX_ALL_NAMES - 1;
+		length = bpf_probe_read_kernel_str(names + at, MAX_NAME, BPF_CORE_READ(node, name));
 		if (length < 0)
 			break;
 		at += length;
 		place->levels = i + 1;
 		node = parent;
 	}
+	return at;
 }
 
 /* The deepest of a task's cgroups in the v1 hierarchies; sets *at to its place among the controllers. */
@@ -304,11 +325,14 @@ __noinline int report(__u64 address, __u32 kind, __u32 from_mntns, __u32 inode)
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
 	struct css_set *parent_set = BPF_CORE_READ(parent, cgroups);
 	struct cgroup *v2 = BPF_CORE_READ(set, dfl_cgrp);
+	__u32 thread = bpf_get_current_pid_tgid();
 	struct place_event *event;
 	struct cgroup *v1;
+	__u64 size;
 	int at = 0;
 
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	bpf_map_update_elem(&drafts, &thread, &empty, BPF_ANY);
+	event = bpf_map_lookup_elem(&drafts, &thread);
 	if (!event) {
 		__sync_fetch_and_add(&lost_events, 1);
 		return 0;
@@ -316,13 +340,10 @@ __noinline int report(__u64 address, __u32 kind, __u32 from_mntns, __u32 inode)
 	write_task(task, &event->task);
 	event->task.kind = kind;
 	event->task.from_mntns = from_mntns;
-	write_place(v2, &event->v2);
+	size = write_place(v2, &event->v2, event->names, 0);
 	v1 = v1_cgroup(set, &at);
-	event->v1.levels = 0;
-	event->v1.id = 0;
-	event->v1.hierarchy = 0;
 	if (v1) {
-		write_place(v1, &event->v1);
+		size = write_place(v1, &event->v1, event->names, size);
 		event->task.own_cgroup = v1 != subsys_cgroup(parent_set, at);
 	}
 	if (v2 != BPF_CORE_READ(parent_set, dfl_cgrp))
@@ -332,7 +353,12 @@ __noinline int report(__u64 address, __u32 kind, __u32 from_mntns, __u32 inode)
 		state->v2 = event->v2.id;
 		state->v1 = event->v1.id;
 	}
-	bpf_ringbuf_submit(event, 0);
+	barrier_var(size);
+	if (size > sizeof(event->names))
+		size = sizeof(event->names);
+	if (bpf_ringbuf_output(&events, event, offsetof(struct place_event, names) + size, 0))
+		__sync_fetch_and_add(&lost_events, 1);
+	bpf_map_delete_elem(&drafts, &thread);
 	return 0;
 }
 

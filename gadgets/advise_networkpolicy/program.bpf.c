@@ -45,6 +45,14 @@ struct {
 
 GADGET_MAPITER(network_connections, packets);
 
+/* Peers that found no room in the map, in packets. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} packets_lost_samples SEC(".maps");
+
 /* What a UDP packet answers to has been seen before: questions by their ends and namespace. */
 struct flow {
 	struct gadget_l4endpoint_t local;
@@ -84,6 +92,8 @@ int see_traffic(struct __sk_buff *skb)
 	struct gadget_packet packet;
 	struct traffic traffic;
 	bool leaves, asks;
+	const __u32 zero = 0;
+	__u64 *lost;
 
 	if (skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_OUTGOING)
 		return 0;
@@ -118,7 +128,11 @@ int see_traffic(struct __sk_buff *skb)
 	/* Nobody is not root. */
 	traffic.proc.creds.uid = traffic.proc.creds.gid = -1;
 	gadget_process_populate_from_socket(gadget_socket_lookup(skb), &traffic.proc);
-	bpf_map_update_elem(&packets, &connection, &traffic, BPF_NOEXIST);
+	if (bpf_map_update_elem(&packets, &connection, &traffic, BPF_NOEXIST) == 0 || bpf_map_lookup_elem(&packets, &connection))
+		return 0;
+	lost = bpf_map_lookup_elem(&packets_lost_samples, &zero);
+	if (lost)
+		__sync_fetch_and_add(lost, 1);
 	return 0;
 }
 

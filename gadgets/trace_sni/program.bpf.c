@@ -175,9 +175,16 @@ static __always_inline bool append(const struct __sk_buff *skb, const struct gad
 static __always_inline void tell(struct __sk_buff *skb, const struct stream *stream, const struct hello *hello, __u32 name,
 				 __u32 length)
 {
-	struct gadget_socket_value *owner = gadget_socket_lookup(skb);
+	volatile __u32 *where = (volatile __u32 *)&skb->cb[2];
+	struct gadget_socket_value *owner;
 	struct event *event;
 
+	/* Read back, so that verifiers follow what comes once, not once for each place where a name may have been found. */
+	where[0] = name;
+	where[1] = length;
+	name = where[0];
+	length = where[1];
+	owner = gadget_socket_lookup(skb);
 	if (gadget_should_discard_data_by_skb(owner))
 		return;
 	event = gadget_reserve_buf(&events, sizeof(*event));

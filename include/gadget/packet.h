@@ -33,20 +33,21 @@ static __always_inline bool gadget_packet_read(const struct __sk_buff *skb, stru
 					       struct gadget_l4endpoint_t *src, struct gadget_l4endpoint_t *dst)
 {
 	__u16 ports[2];
-	__u16 length;
+	__u16 length, protocol;
 	__u8 words;
 
 	__builtin_memset(packet, 0, sizeof(*packet));
 	__builtin_memset(src, 0, sizeof(*src));
 	__builtin_memset(dst, 0, sizeof(*dst));
-	if (skb->protocol == bpf_htons(__GADGET_ETH_P_IP)) {
+	protocol = __gadget_network(skb);
+	if (protocol == bpf_htons(__GADGET_ETH_P_IP)) {
 		packet->transport = __gadget_ipv4_transport(skb, &packet->proto);
 		if (!__gadget_load(skb, 2, &length, sizeof(length)) ||
 		    !__gadget_load(skb, 12, &src->addr_raw.v4, 4) || !__gadget_load(skb, 16, &dst->addr_raw.v4, 4))
 			return false;
 		packet->end = bpf_ntohs(length);
 		src->version = dst->version = 4;
-	} else if (skb->protocol == bpf_htons(__GADGET_ETH_P_IPV6)) {
+	} else if (protocol == bpf_htons(__GADGET_ETH_P_IPV6)) {
 		packet->transport = __gadget_ipv6_transport(skb, &packet->proto);
 		if (!__gadget_load(skb, 4, &length, sizeof(length)) ||
 		    !__gadget_load(skb, 8, src->addr_raw.v6, 16) || !__gadget_load(skb, 24, dst->addr_raw.v6, 16))

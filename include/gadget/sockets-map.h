@@ -119,26 +119,64 @@ static __always_inline struct gadget_socket_value *__gadget_socket_flow(struct g
 #define __GADGET_IPV6_DEST 60
 #define __GADGET_IPV6_MAX_HEADERS 6
 
+// Tags of VLANs (include/uapi/linux/if_ether.h), and how many in the packet itself are passed over.
+#define __GADGET_ETH_P_8021Q 0x8100
+#define __GADGET_ETH_P_8021AD 0x88a8
+#define __GADGET_VLAN_MAX_TAGS 2
+
+static __always_inline bool __gadget_is_vlan(__u16 protocol)
+{
+	return protocol == bpf_htons(__GADGET_ETH_P_8021Q) || protocol == bpf_htons(__GADGET_ETH_P_8021AD);
+}
+
+// What a packet is, in network byte order; before the first __gadget_load(). Of tags of VLANs the device takes out one at
+// most, and puts it where it does not count here; behind two more nobody is looked for. Where the network header is behind
+// them goes to cb[1]: what is read from there is the same to the verifier whatever it is, so that there are no more paths.
+static __always_inline __u16 __gadget_network(const struct __sk_buff *skb)
+{
+	volatile __u32 *start = (volatile __u32 *)&skb->cb[1];
+	__u16 type = skb->protocol;
+	__u32 at = 12;
+
+	*start = 0;
+	if (!__gadget_is_vlan(type))
+		return type;
+#pragma unroll
+	for (int i = 0; i <= __GADGET_VLAN_MAX_TAGS; i++) {
+		__u16 next;
+
+		// The kernel's own network header may be a tag or what is behind it.
+		if (bpf_skb_load_bytes(skb, at, &next, sizeof(next)) || (i == 0 && next != type))
+			return 0;
+		type = next;
+		at += 4;
+		if (!__gadget_is_vlan(type))
+			break;
+	}
+	*start = at - 2;
+	return type;
+}
+
 // Where the network header is, from the first byte that the program sees: that of an Ethernet header, or of none.
 static __always_inline __u32 __gadget_network_offset(const struct __sk_buff *skb)
 {
 	__u16 type;
 
-	if (bpf_skb_load_bytes(skb, 12, &type, sizeof(type)))
-		return 0;
-	if (type == skb->protocol)
-		return 14;
-	// A VLAN tag that the device has not taken out.
-	return type == bpf_htons(0x8100) || type == bpf_htons(0x88a8) ? 18 : 0;
+	return bpf_skb_load_bytes(skb, 12, &type, sizeof(type)) == 0 && type == skb->protocol ? 14 : 0;
 }
 
 // Reads from the network header on. The first way doesn't care what is before it, but stops where the packet's first piece
 // ends: data of TCP is mostly in others.
 static __always_inline bool __gadget_load(const struct __sk_buff *skb, __u32 offset, void *to, __u32 size)
 {
-	if (bpf_skb_load_bytes_relative(skb, offset, to, size, BPF_HDR_START_NET) == 0)
-		return true;
-	return bpf_skb_load_bytes(skb, __gadget_network_offset(skb) + offset, to, size) == 0;
+	__u32 start = *(const volatile __u32 *)&skb->cb[1];
+
+	if (start == 0) {
+		if (bpf_skb_load_bytes_relative(skb, offset, to, size, BPF_HDR_START_NET) == 0)
+			return true;
+		start = __gadget_network_offset(skb);
+	}
+	return bpf_skb_load_bytes(skb, start + offset, to, size) == 0;
 }
 
 // Where the transport header starts; 0 when there is none that has ports.
@@ -237,13 +275,15 @@ gadget_socket_lookup_with_direction(const struct __sk_buff *skb, __u8 is_ingress
 	struct gadget_socket_key key;
 	struct gadget_socket_value *value;
 	__u32 transport;
+	__u16 protocol;
 
 	__builtin_memset(&key, 0, sizeof(key));
 	key.netns = skb->cb[0];
-	if (skb->protocol == bpf_htons(__GADGET_ETH_P_IP)) {
+	protocol = __gadget_network(skb);
+	if (protocol == bpf_htons(__GADGET_ETH_P_IP)) {
 		key.family = __GADGET_AF_INET;
 		transport = __gadget_ipv4_transport(skb, &key.proto);
-	} else if (skb->protocol == bpf_htons(__GADGET_ETH_P_IPV6)) {
+	} else if (protocol == bpf_htons(__GADGET_ETH_P_IPV6)) {
 		key.family = __GADGET_AF_INET6;
 		transport = __gadget_ipv6_transport(skb, &key.proto);
 	} else {

@@ -10,6 +10,7 @@ import { allows, parsePolicies, type End } from '../output/network-policy/evalua
 import { openAdvisor, type World } from '../output/network-policy/rows.ts';
 import { Netns, until } from '../support/netns.ts';
 import { slowness } from '../support/patience.ts';
+import { type JsonEvent, RunningGadget } from '../support/run-gadget.ts';
 
 t.setTimeout(110_000 * slowness);
 
@@ -170,4 +171,38 @@ void t.test('policies of real traffic', async (t) => {
     ),
   );
   t.same(allowed.toSorted(), ['client web 5353', 'client web 8080', 'web db 5432']);
+});
+
+void t.test('peers that find no room are counted and told, and known ones are not counted again', async (t) => {
+  const [space, other] = [await Netns.make(), await Netns.make()];
+  t.teardown(() => Promise.all([space.close(), other.close()]));
+  space.join(other, 'eth0', ['10.78.0.1/24'], []);
+  // At an address that nobody has, so that the other end does not count them too.
+  space.ip('neigh', 'add', '10.78.0.2', 'lladdr', '02:00:00:00:00:99', 'dev', 'eth0');
+  const gadget = await RunningGadget.start('advise_networkpolicy', ['--no-containers', '--map-fetch-interval', '600s']);
+  t.teardown(() => gadget.stop());
+  await until('the gadget looks', () => space.isWatchedBy(gadget.pid));
+  // More servers than the map holds, then some of the early ones again, from other sockets.
+  const room = 10_240;
+  const servers = room + 500;
+  const { code, text } = await space.perl(`
+    socket(my $s, AF_INET, SOCK_DGRAM, 0) or die $!; bind($s, pack_sockaddr_in(4000, INADDR_ANY)) or die $!;
+    for my $n (1 .. ${servers}) { send($s, "x", 0, pack_sockaddr_in(1000 + $n, inet_aton "10.78.0.2")) or die "$n $!" }
+    for my $n (1 .. 100) { socket(my $o, AF_INET, SOCK_DGRAM, 0) or die $!; send($o, "x", 0, pack_sockaddr_in(1000 + $n, inet_aton "10.78.0.2")) or die $! }
+    print "sent";
+  `);
+  t.same([text, code], ['sent', 0]);
+  const { events, lost } = await gadget.stop();
+  // Rows of a map come as one list.
+  const rows = (events as unknown as readonly (JsonEvent | readonly JsonEvent[])[]).flat();
+  const own = rows.filter((row) => row['netns_id'] === space.inode);
+  const ports = new Set(own.map((row) => (row['endpoint'] as { readonly port: number }).port));
+  t.ok(ports.size <= room && ports.size > 0, `${ports.size} of ${servers} are told`);
+  t.ok(
+    Array.from({ length: 100 }, (_, n) => 1001 + n).every((port) => ports.has(port)),
+    'those that came early are among them',
+  );
+  // Others' traffic on this machine may be among what is told and what is lost.
+  t.ok(lost >= servers - ports.size, `${lost} lost of ${servers}`);
+  t.ok(lost <= servers - ports.size + 90, 'what is known is not counted again');
 });

@@ -1,6 +1,7 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
+import { Netns, toolPath } from '../support/netns.ts';
 import { networkPerl } from '../support/network.ts';
 import { slowness } from '../support/patience.ts';
 import { expectProcess, expectTime, namespaceOf } from '../support/process.ts';
@@ -236,6 +237,47 @@ void t.test('an expression that cannot be understood ends it before anything is 
   test.same(await once(child, 'close'), [2, null]);
   test.match(stderr, /the packet filter cannot be understood \(position 5\)/);
   test.match(stderr, /\n {2}tcp prot 80\n {2} {4}\^/);
+});
+
+void t.test("--iface with the host's end of a veth: its packets in both directions, and no others", async (test) => {
+  const [space, other] = [await Netns.make(), await Netns.make()];
+  test.teardown(() => Promise.all([space.close(), other.close()]));
+  const ip = (...args: readonly string[]): void => {
+    const { status, stderr } = spawnSync(toolPath('ip') ?? '', args, { encoding: 'utf8' });
+    if (status !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}`);
+  };
+  // Two of them, as with two containers; they go with their namespaces.
+  const devices = [`rawbpf-a${process.pid}`, `rawbpf-b${process.pid}`].map((name) => name.slice(0, 15));
+  for (const [i, each] of [space, other].entries()) {
+    const name = devices[i] ?? '';
+    each.ip('link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', name, 'netns', String(process.pid));
+    each.ip('addr', 'add', `10.79.${i}.2/24`, 'dev', 'eth0');
+    each.ip('link', 'set', 'eth0', 'up');
+    ip('addr', 'add', `10.79.${i}.1/24`, 'dev', name);
+    ip('link', 'set', name, 'up');
+  }
+  const server = spawn('perl', [
+    '-e',
+    `use strict; use Socket; $| = 1; socket(my $s, AF_INET, SOCK_DGRAM, 0) or die $!; bind($s, pack_sockaddr_in(0, INADDR_ANY)) or die $!;
+    print +(unpack_sockaddr_in getsockname $s)[0], "\\n"; while (my $from = recv $s, my $m, 99, 0) { send $s, $m, 0, $from }`,
+  ]);
+  test.teardown(() => server.kill('SIGKILL'));
+  const [line] = (await once(server.stdout, 'data')) as [Buffer];
+  const port = Number(line.toString());
+  const gadget = await RunningGadget.start('tcpdump', ['--iface', devices[0] ?? '', '--pf', `udp port ${port}`]);
+  test.teardown(() => gadget.stop());
+  for (const [i, each] of [space, other].entries()) {
+    const { text, code } = await each.perl(`
+      for my $n (1 .. 3) { socket(my $s, AF_INET, SOCK_DGRAM, 0) or die $!; send($s, "x" x (10 * $n), 0, pack_sockaddr_in(${port}, inet_aton "10.79.${i}.1")) or die $!;
+        my $in = ""; vec($in, fileno $s, 1) = 1; select($in, undef, undef, 30) or die "no answer"; recv $s, my $m, 99, 0; print length $m, " " }`);
+    test.same([text, code], ['10 20 30 ', 0], `answered in ${devices[i]}`);
+  }
+  const { events, lost } = await gadget.stop();
+  test.equal(lost, 0);
+  test.same(
+    events.map((event) => [event['packet_type'], event['packet_size'], event.proc.pid, event['netns_id']]),
+    [10, 20, 30].flatMap((size) => ['INGRESS', 'EGRESS'].map((type) => [type, 42 + size, server.pid, namespaceOf('net')])),
+  );
 });
 
 void t.test(

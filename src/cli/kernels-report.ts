@@ -1,10 +1,10 @@
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { checkKernels, offlineKernel, openObject, type KernelsReport, type OfflineKernel } from '../bpf/object/index.ts';
-import { Btf } from '../btf/index.ts';
+import type { Btf } from '../btf/index.ts';
 import { layoutWanted, socketLayout } from '../enrich/sockets/layout.ts';
 import { RawbpfError } from '../error.ts';
-import { parseFile, readFile, readFolder } from './read-input.ts';
+import { isFile, parseFile, readBtf, readFile, readFolder } from './read-input.ts';
 import { printable } from '../bytes/printable.ts';
 import { table } from './table.ts';
 
@@ -45,13 +45,13 @@ export function kernelsText(report: KernelsReport): string {
 
 /** Every file of a folder that is BTF, raw or in an ELF file; NAME.config beside NAME.btf is its build configuration. */
 function readKernels(folder: string, extraBtfs: readonly Btf[]): OfflineKernel[] {
-  const names = readFolder(folder).filter((name) => !name.endsWith('.config') && statSync(path.join(folder, name)).isFile());
+  const names = readFolder(folder).filter((name) => !name.endsWith('.config') && isFile(path.join(folder, name)));
   if (names.length === 0) throw new RawbpfError({ code: 'E_KERNELS', what: `${folder} has no BTF files` });
   return names.toSorted(new Intl.Collator('en', { numeric: true }).compare).map((name) => {
     const kernel = name.replace(/\.btf$/, '');
     const config = path.join(folder, `${kernel}.config`);
     const text = statSync(config, { throwIfNoEntry: false })?.isFile() === true ? new TextDecoder().decode(readFile(config)) : null;
-    return offlineKernel(kernel, Btf.parse(readFile(path.join(folder, name)), { name }), {
+    return offlineKernel(kernel, readBtf(path.join(folder, name), null), {
       extraBtfs,
       ...(text === null ? {} : { config: text }),
     });

@@ -1,8 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { Btf } from '../btf/btf.ts';
 import { btfFromElf } from '../btf/from-elf.ts';
 import { parseElf } from '../elf/index.ts';
-import { FormatError, RawbpfError } from '../error.ts';
+import { FormatError, RawbpfError, UnsupportedError } from '../error.ts';
 
 /** Reads a whole file. @throws RawbpfError E_FILE with the path and the reason */
 export function readFile(file: string): Uint8Array {
@@ -22,11 +22,21 @@ export function readFolder(folder: string): string[] {
   }
 }
 
+/** Whether a path leads to a file and not to a folder or device. @throws RawbpfError E_FILE where it leads nowhere */
+export function isFile(file: string): boolean {
+  try {
+    return statSync(file).isFile();
+  } catch (cause) {
+    throw fileError('read', file, cause);
+  }
+}
+
 const reasons: ReadonlyMap<string, string> = new Map([
   ['ENOENT', 'there is no such file'],
   ['EACCES', 'permission denied'],
   ['EISDIR', 'it is a folder'],
   ['ENOTDIR', 'it is no folder'],
+  ['ELOOP', 'its links lead round in a circle'],
 ]);
 
 /** What to throw where a file cannot be read or written. */
@@ -37,15 +47,16 @@ export function fileError(action: 'read' | 'write', file: string, cause: unknown
   return new RawbpfError({ code: 'E_FILE', what: `cannot ${action} ${file}`, why: reason ?? String(cause), cause });
 }
 
-/** Makes something of a file's bytes; what is malformed in them is told with the file's name. */
+/** Makes something of a file's bytes; what is malformed in them, or not taken, is told with the file's name. */
 export function parseFile<T>(file: string, parse: (bytes: Uint8Array) => T): T {
   const bytes = readFile(file);
   try {
     return parse(bytes);
   } catch (cause) {
-    if (!(cause instanceof FormatError) || 'file' in cause.where) throw cause;
+    if (!(cause instanceof FormatError || cause instanceof UnsupportedError) || 'file' in cause.where) throw cause;
     const { code, what, where, why, next } = cause;
-    throw new FormatError({
+    const Kind = cause instanceof FormatError ? FormatError : UnsupportedError;
+    throw new Kind({
       code,
       what,
       where: { file, ...where },

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { Writable } from 'node:stream';
@@ -80,12 +80,22 @@ t.test('what cannot be read or written is told in a sentence, without a stack', 
   mkdirSync(path.join(gadget, 'gadget.yaml'), { recursive: true });
   copyFileSync(builtin, path.join(gadget, 'program.bpf.o'));
   const missing = path.join(folder, 'missing', 'out');
+  const [kernels, circle] = [path.join(folder, 'kernels'), path.join(folder, 'circle')];
+  for (const [links, name, to] of [
+    [kernels, 'gone.btf', missing],
+    [circle, 'round.btf', 'round.btf'],
+  ] as const) {
+    mkdirSync(links);
+    symlinkSync(to, path.join(links, name));
+  }
   const rows: readonly [readonly string[], string][] = [
     [['link', missing, builtin], `cannot write ${missing}: there is no such folder`],
     [['link', folder, builtin], `cannot write ${folder}: it is a folder`],
     [['btf', 'min', builtin, '--btf', builtin, '--out', missing], `cannot write ${missing}: there is no such folder`],
     [['check', '--kernels', missing, builtin], `cannot read ${missing}: there is no such file`],
     [['check', '--kernels', builtin, builtin], `cannot read ${builtin}: it is no folder`],
+    [['check', '--kernels', kernels, builtin], `cannot read ${kernels}/gone.btf: there is no such file`],
+    [['check', '--kernels', circle, builtin], `cannot read ${circle}/round.btf: its links lead round in a circle`],
     [['run', gadget, '--help'], `cannot read ${gadget}/gadget.yaml: it is a folder`],
   ];
   for (const [args, message] of rows) {
@@ -111,6 +121,15 @@ t.test('what is malformed is told with the name of its file', async (t) => {
     t.equal(code, 1, args.join(' '));
     t.match(err, `malformed ELF section header (file ${file}, offset`);
   }
+});
+
+t.test('check --kernels names the object that it does not take', async (t) => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-test-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const legacy = new URL('../../../fixtures/object/legacy.bpf.o', import.meta.url).pathname;
+  const { code, err } = await run('check', '--strict', '--kernels', folder, builtin, legacy);
+  t.equal(code, 1);
+  t.match(err, `(file ${legacy}, section maps`);
 });
 
 t.test("help shows what a gadget.yaml calls its parameters without the terminal's control characters", async (t) => {

@@ -29,24 +29,32 @@ export interface MapWorld {
 
 const zeroKey: Uint8Array = new Uint8Array(4);
 
-/** Makes, fills, freezes and pins the maps of an object, by their names in it. */
+/**
+ * Makes, fills, freezes and pins the maps of an object, by their names in it. Whoever finds a pinned map finds it filled: maps
+ * of maps are pinned once the others are there and their slots are set.
+ */
 export function createMaps(world: MapWorld): Map<string, BpfMap> {
   const maps = new Map<string, BpfMap>();
-  const made = new Set<string>();
+  const outer: OwnMap[] = [];
   for (const spec of world.spec.maps) {
     if (!spec.autocreate) continue;
-    maps.set(spec.name, obtainMap(world, spec, made));
-  }
-  for (const spec of world.spec.maps) {
-    const outer = maps.get(spec.name);
+    const { map, own: made } = obtainMap(world, spec);
+    maps.set(spec.name, made !== null && !hasInnerSlots(spec) ? pinOwn(world, made) : map);
     // What somebody else has made holds what they put into it.
-    if (outer === undefined || !made.has(spec.name)) continue;
-    for (const slot of spec.slots) {
+    if (made !== null && hasInnerSlots(spec)) outer.push(made);
+  }
+  for (const made of outer) {
+    for (const slot of made.spec.slots) {
       const inner = slot.kind === 'map' ? maps.get(slot.name) : undefined;
-      if (inner !== undefined) outer.update(u32(slot.index), u32(inner.fd));
+      if (inner !== undefined) made.map.update(u32(slot.index), u32(inner.fd));
     }
+    maps.set(made.spec.name, pinOwn(world, made));
   }
   return maps;
+}
+
+function hasInnerSlots(spec: MapSpec): boolean {
+  return spec.slots.some(({ kind }) => kind === 'map');
 }
 
 /** Puts programs into the prog arrays' slots that the object fills itself. */
@@ -70,34 +78,45 @@ export function fillProgramSlots(spec: ObjectSpec, maps: ReadonlyMap<string, Bpf
   }
 }
 
-/** The caller's map, the pinned one, or a new one, whose name goes into `made`. */
-function obtainMap(world: MapWorld, spec: MapSpec, made: Set<string>): BpfMap {
+/** A map that we made, which is not pinned yet. */
+interface OwnMap {
+  readonly spec: MapSpec;
+  readonly map: BpfMap;
+  /** Null where it is not to be pinned. */
+  readonly pinPath: string | null;
+}
+
+/** The caller's map, the pinned one, or a new one, which `own` tells of. */
+function obtainMap(world: MapWorld, spec: MapSpec): { readonly map: BpfMap; readonly own: OwnMap | null } {
   const { kernel, options } = world;
   const given = own(options.replaceMaps, spec.name);
   if (given !== undefined) {
     checkShape(kernel, spec, given, given.name);
     told(kernel, given, 'replaced');
-    return given;
+    return { map: given, own: null };
   }
   const pinPath = pinPathOf(spec, options);
   const pinned = pinPath === null ? null : reusePinned(world, spec, pinPath);
-  if (pinned !== null) return pinned;
+  if (pinned !== null) return { map: pinned, own: null };
   const map = world.undo.own(createOwn(world, spec));
   fillMap(world, spec, map);
-  if (pinPath !== null) {
-    try {
-      map.pin(pinPath);
-      world.undo.add(() => unpin(pinPath));
-    } catch (error) {
-      // Somebody pinned it between our look and our pin: theirs counts.
-      const theirs = error instanceof SyscallError && error.errnoName === 'EEXIST' ? reusePinned(world, spec, pinPath) : null;
-      if (theirs === null) throw error;
-      map.close();
-      return theirs;
-    }
+  return { map, own: { spec, map, pinPath } };
+}
+
+/** Pins a map where it is to be pinned; returns what counts from now on. */
+function pinOwn(world: MapWorld, { spec, map, pinPath }: OwnMap): BpfMap {
+  if (pinPath === null) return map;
+  try {
+    map.pin(pinPath);
+    world.undo.add(() => unpin(pinPath));
+    return map;
+  } catch (error) {
+    // Somebody pinned it between our look and our pin: theirs counts.
+    const theirs = error instanceof SyscallError && error.errnoName === 'EEXIST' ? reusePinned(world, spec, pinPath) : null;
+    if (theirs === null) throw error;
+    map.close();
+    return theirs;
   }
-  made.add(spec.name);
-  return map;
 }
 
 function createOwn(world: MapWorld, spec: MapSpec): BpfMap {

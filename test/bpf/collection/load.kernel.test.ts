@@ -8,10 +8,16 @@ import { Kernel } from '../../../src/bpf/kernel/kernel.ts';
 import type { Notice } from '../../../src/bpf/kernel/notice.ts';
 import type { TraceEvent } from '../../../src/bpf/kernel/trace.ts';
 import { createMap } from '../../../src/bpf/map/create.ts';
+import { openPinnedMap } from '../../../src/bpf/map/open.ts';
 import { openObject } from '../../../src/bpf/object/open.ts';
+import { BPF_CMD } from '../../../src/bpf/uapi/cmd.gen.ts';
 import { BPF_MAP_TYPE } from '../../../src/bpf/uapi/index.ts';
 import { VerifierError } from '../../../src/bpf/verifier/error.ts';
+import type { FfiBackend } from '../../../src/sys/backend.ts';
+import { createBackend, hostArch } from '../../../src/sys/default-sys.ts';
 import { openFs } from '../../../src/sys/detached-mount.ts';
+import { Sys } from '../../../src/sys/sys.ts';
+import { syscallNumber } from '../../../src/sys/syscall-table.ts';
 import { kernelConfigText } from '../../support/kernel-config.ts';
 import { bpftool } from '../bpftool.ts';
 import { fixture } from '../../fixture.ts';
@@ -142,6 +148,43 @@ t.test('an outer map that is pinned already keeps what its maker put into it', a
   t.teardown(() => second.close());
   t.equal(second.map('outer').info().id, first.map('outer').info().id, 'the pinned map is used');
   t.equal(innerId(second), put, 'libbpf fills only the outer maps that it has created, too');
+});
+
+t.test('an outer map is filled before it is pinned: whoever finds it finds its inner maps', (t) => {
+  const bpffs = openFs(kernel.sys, 'bpf');
+  t.teardown(() => bpffs.close());
+  const pinRoot = `${bpffs.path}/rawbpf-filled-${process.pid}`;
+  mkdirSync(pinRoot);
+  t.teardown(() => rmSync(pinRoot, { recursive: true, force: true }));
+  const inner = createBackend();
+  const arch = hostArch();
+  const whenPinned: (Uint8Array | null)[] = [];
+  const backend: FfiBackend = {
+    ...inner,
+    syscall: (nr, args) => {
+      const [command, attr] = args;
+      const result = inner.syscall(nr, args);
+      if (nr === syscallNumber(arch, 'bpf') && command === BPF_CMD.BPF_OBJ_PIN && attr instanceof Uint8Array && result === 0) {
+        const found = openPinnedMap(kernel, `${pinRoot}/outer`);
+        whenPinned.push(found.lookup(Uint8Array.of(2, 0, 0, 0)));
+        found.close();
+      }
+      return result;
+    },
+  };
+  const own = new Kernel({ sys: new Sys(backend, arch) });
+  t.teardown(() => own.close());
+  const spec = open();
+  const outer = spec.maps.find(({ name }) => name === 'outer');
+  if (outer !== undefined) outer.pinning = 1;
+  const collection = loadCollection(own, spec, { pinRoot });
+  t.teardown(() => collection.close());
+  const id = Buffer.from(new Uint32Array([collection.map('inner_map').info().id]).buffer);
+  t.same(
+    whenPinned.map((bytes) => (bytes === null ? null : Buffer.from(bytes))),
+    [id],
+  );
+  t.end();
 });
 
 t.test('names that JavaScript objects have by themselves name maps and programs', async (t) => {

@@ -56,9 +56,10 @@ export class PerfRing {
   readonly #pulse: PerfPulse;
   /** The tail as last published. */
   #published: bigint;
-  /** Its low word, and where the block at hand ends. */
+  /** Its low word, where the block at hand ends, and its records' bytes. */
   #low = 0;
   #next = 0;
+  #bytes = 0;
   /** Where the block at hand is a copy of one record that lies over the end. */
   #joinedView: DataView | null = null;
   readonly #publishEvery: number;
@@ -150,7 +151,7 @@ export class PerfRing {
     if (block.given < block.count) this.#scan(block, this.#next, block.given);
     const bytes = (this.#next - this.#low) >>> 0;
     this.#counts[0] = (this.#counts[0] as number) + block.count;
-    this.#counts[1] = (this.#counts[1] as number) + block.givenBytes;
+    this.#counts[1] = (this.#counts[1] as number) + this.#bytes;
     block.clear();
     this.#low = this.#next;
     if (bytes > 0) this.#publish(bytes);
@@ -159,32 +160,45 @@ export class PerfRing {
   /** Finds records before `end`: as many as fit a block, an eighth of the buffer or 16 KiB; one that is not as most are comes alone. */
   #scan(block: RecordBlock, end: number, maxRecords: number): void {
     const words = this.#words;
-    const raw = this.#rawOffset;
     const { offsets, lengths } = block;
     const low = this.#low;
     const at = low & (this.#size - 1);
     // Up to where the data ends every record lies in one piece.
-    const available = Math.min((end - low) >>> 0, this.#size - at);
-    const most = Math.min(available, this.#publishEvery);
-    const first = this.#start + at;
+    const available = Math.min((end - low) >>> 0, this.#size - at) | 0;
+    const first = (this.#start + at) | 0;
+    const last = (first + available) | 0;
+    const most = maxRecords | 0;
+    const sample = PERF_RECORD.PERF_RECORD_SAMPLE;
+    const dataAt = (this.#rawOffset + 4) | 0;
+    const lengthAt = this.#rawOffset >> 2;
+    // A record whose head lies over the end is not looked at: one read past the mapping, and the JIT makes slow code of all reads.
+    const until = Math.min((first + this.#publishEvery) | 0, (last - dataAt) | 0) | 0;
     this.#joinedView = null;
-    let used = 0;
+    let place = first;
     let count = 0;
     // As the record before: most are alike, and a step that need not wait for its header lets the processor read ahead.
-    let step = 8;
-    while (used < most && count < maxRecords) {
-      const place = first + used;
-      const word = place >>> 2;
-      const size = (words[word + 1] as number) >>> 16;
-      if (size !== step) step = size;
-      const length = words[word + (raw >>> 2)] as number;
-      if (words[word] !== PERF_RECORD.PERF_RECORD_SAMPLE || length >>> 0 > step - raw - 4 || step > available - used) break;
-      offsets[count] = place + raw + 4;
+    let header = 0;
+    let length = 0;
+    let step = this.#size + 1;
+    let bytes = 0;
+    while (place < until && count < most) {
+      const word = place >> 2;
+      if (words[word + 1] !== header || words[word + lengthAt] !== length) {
+        header = words[word + 1] as number;
+        length = words[word + lengthAt] as number;
+        step = header >>> 16;
+        if (length >>> 0 > step - dataAt) break;
+      }
+      const next = (place + step) | 0;
+      if (words[word] !== sample || next > last) break;
+      offsets[count] = (place + dataAt) | 0;
       lengths[count++] = length;
-      used += step;
+      bytes = (bytes + length) | 0;
+      place = next;
     }
     block.count = count;
-    this.#next = (low + used) | 0;
+    this.#bytes = bytes;
+    this.#next = (low + (place - first)) | 0;
     if (count > 0) this.#trim(lengths, count);
     else if (low !== end && maxRecords > 0) this.#scanOne(block, at, (end - low) >>> 0);
   }
@@ -195,7 +209,9 @@ export class PerfRing {
     if (exact === 0) return;
     for (let i = 0; i < count; i++) {
       const length = lengths[i] as number;
-      if (length > exact && length - exact < 8) lengths[i] = exact;
+      if (length <= exact || length - exact >= 8) continue;
+      lengths[i] = exact;
+      this.#bytes -= length - exact;
     }
   }
 
@@ -214,7 +230,7 @@ export class PerfRing {
       const inOnePiece = dataAt + length <= this.#size;
       if (!inOnePiece) this.#joinedView = this.#joined(dataAt, length);
       block.offsets[0] = inOnePiece ? this.#start + dataAt : 0;
-      block.lengths[0] = length;
+      block.lengths[0] = this.#bytes = length;
       block.count = 1;
       this.#trim(block.lengths, 1);
     } else this.#other(words[word] as number, at);

@@ -31,6 +31,8 @@ export interface ContainerCollectionOptions {
   readonly node?: string;
   /** When to look into /proc instead of loading programs: only where they cannot be loaded (`fallback`), `always`, or, unless said, `never`. */
   readonly polling?: 'never' | 'fallback' | 'always';
+  /** How much the programs may report while this process has no time, is stopped, or waits: a power of two, 2 MiB unless said; a container takes some 3 KiB. */
+  readonly bufferBytes?: number;
   /** Told what is missing: no runtime, no programs, lost events. */
   readonly onNotice?: (message: string) => void;
 }
@@ -65,7 +67,8 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
   readonly #decided = new Set<(spaces: readonly Space[]) => void>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #clock: BootClock;
-  readonly #toldLosses = { events: 0, filters: 0 };
+  #lostEvents = 0;
+  #fullFilters = 0;
   #drainedUntil = 0;
   /** When the last sweeps were, in nanoseconds since boot. */
   readonly #sweeps: number[] = [];
@@ -91,8 +94,9 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       hostRoot,
       polling: options.polling ?? 'never',
       onEvent: (event) => this.#registry.take(event),
-      onBatchEnd: () => this.#checkLosses(),
+      onBatchEnd: () => this.#recover(),
       notice: (message) => this.#notice(message),
+      bufferBytes: options.bufferBytes,
     });
     this.#registry = new ContainerRegistry({
       host: this.#tracker.host,
@@ -132,7 +136,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     this.#tracker.scan();
     this.#tracker.drain();
     this.#scanProcesses();
-    this.#checkLosses();
+    this.#recover();
     names?.onEvent?.((event) => {
       if (event.type !== 'names') return;
       this.#naming?.remember(event.id, event.names);
@@ -211,7 +215,8 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     if (bootNs !== 0 && bootNs <= this.#drainedUntil) return true;
     // Read before: what comes while reading may not be seen.
     const now = this.#clock.now();
-    if (!this.#tracker.drain()) {
+    // What a scan finds after a loss has to be read, too.
+    if (!this.#tracker.drain() || (this.#recover() && !this.#tracker.drain())) {
       this.#catchUp();
       return false;
     }
@@ -292,25 +297,39 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     for (const listener of this.#decided) listener(spaces);
   }
 
-  /** What had no room is told. */
-  #checkLosses(): void {
-    const losses = this.#tracker.losses;
-    if (losses.events > this.#toldLosses.events) {
-      this.#toldLosses.events = losses.events;
-      this.#notice(`${losses.events} namespaces came and went unseen: more containers were started at once than there was room for`);
-      this.#tracker.scan();
-    }
-    if (losses.filters > this.#toldLosses.filters) {
-      this.#toldLosses.filters = losses.filters;
-      this.#notice('more containers are there than the filter has room for: events of some are missing');
-    }
+  /**
+   * Where reports had no room: what may be another's now is nobody's, what is there is looked for again, and the loss is told.
+   * False where nothing was lost.
+   */
+  #recover(): boolean {
+    const gap = this.#tracker.takeGap();
+    if (gap === null) return false;
+    this.#drainedUntil = 0;
+    this.#lostEvents += gap.count;
+    this.#registry.missed(gap, (space) => this.#tracker.holds(space.mntns, space.unique));
+    this.#removeEnded(gap.since);
+    this.#tracker.scan();
+    this.#scanProcesses();
+    this.#tracker.forgetUnreported();
+    this.#notice(
+      `${this.#lostEvents} reports of namespaces had no room: containers that came and went in those ${((gap.until - gap.since) / 1e9).toFixed(1)} s may have no name`,
+    );
+    return true;
+  }
+
+  /** Containers whose end nobody reported. */
+  #removeEnded(bootNs: number): void {
+    const gone = [...this.#registry.live].filter((record) => this.#processes.isGone(record.snapshot, this.#tracker.host.pidns));
+    for (const record of gone) this.#registry.gone(record, bootNs);
   }
 
   /** Containers whose end nobody reported, and what need not be remembered any longer. */
   #sweep(): void {
     this.#clock.measure();
     this.sync();
-    this.#checkLosses();
+    const { fullFilters } = this.#tracker;
+    if (fullFilters > this.#fullFilters) this.#notice('more containers are there than the filter has room for: events of some are missing');
+    this.#fullFilters = fullFilters;
     const now = this.#clock.now();
     // Sweeps are counted, too: a process that was stopped still has the events of that time before it.
     this.#sweeps.push(now);
@@ -320,8 +339,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       this.#tracker.forgetExited(horizon);
     }
     for (const record of this.#registry.live) if (record.isToBeAskedFor()) this.#registry.askAgain(record);
-    const gone = [...this.#registry.live].filter((record) => this.#processes.isGone(record.snapshot, this.#tracker.host.pidns));
-    for (const record of gone) this.#registry.gone(record, now);
+    this.#removeEnded(now);
   }
 
   /** In a container the kernel's list of tasks has only its own: the host's are in the /proc that it was given. */
@@ -329,6 +347,7 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     const { hostRoot } = this.#options;
     if (this.#tracker instanceof ProcWatcher || inInitialNamespace('pid') === true) return;
     if (hostRoot === undefined || !this.#processes.seesHostPids) {
+      if (this.#lostEvents > 0) return;
       this.#notice("containers that run already cannot be seen from this pid namespace: mount the host's /proc and say --host-root DIR");
       return;
     }

@@ -14,13 +14,14 @@ export interface WatcherChoice {
   readonly onEvent: (event: TaskEvent) => void;
   readonly onBatchEnd: () => void;
   readonly notice: (message: string) => void;
+  readonly bufferBytes?: number | undefined;
 }
 
 /** Programs in the kernel, or looks into /proc where they cannot be loaded or nobody wants them. */
-export function openWatcher({ kernel, hostRoot, polling, onEvent, onBatchEnd, notice }: WatcherChoice): Watcher {
+export function openWatcher({ kernel, hostRoot, polling, onEvent, onBatchEnd, notice, bufferBytes }: WatcherChoice): Watcher {
   if (polling === 'always') return new ProcWatcher(hostRoot, onEvent);
   try {
-    return new Tracker(kernel, onEvent, onBatchEnd);
+    return new Tracker(kernel, onEvent, onBatchEnd, bufferBytes);
   } catch (error) {
     if (polling !== 'fallback' || !(error instanceof RawbpfError)) throw error;
     notice(`containers are looked for in /proc, and those that are gone at once are missed: ${error.message}`);

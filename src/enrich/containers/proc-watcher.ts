@@ -24,7 +24,7 @@ interface Seen {
  */
 export class ProcWatcher implements Watcher {
   readonly host: HostNamespaces;
-  readonly losses: { readonly events: number; readonly filters: number } = { events: 0, filters: 0 };
+  readonly fullFilters: number = 0;
   readonly #reader: ProcessReader;
   readonly #onEvent: (event: TaskEvent) => void;
   readonly #hostUserns: number;
@@ -62,6 +62,16 @@ export class ProcWatcher implements Watcher {
   drain(): boolean {
     return true;
   }
+
+  takeGap(): null {
+    return null;
+  }
+
+  holds(): boolean {
+    return true;
+  }
+
+  forgetUnreported(): void {}
 
   scan(): boolean {
     if (this.#closed) return false;

@@ -8,6 +8,7 @@ import type { ProcessReader } from './process.ts';
 import { ContainerRecord, type RecordWorld } from './record.ts';
 import { SpaceHistory, type Space } from './spaces.ts';
 import { TASK_EVENT, type TaskEvent } from './task-event.ts';
+import type { Gap } from './watcher.ts';
 
 /** Milliseconds that a container which is gone is kept in the filters, for what its last processes still do. */
 const lingerMs = 2000;
@@ -45,6 +46,7 @@ export class ContainerRegistry {
   readonly #live = new Map<number, ContainerRecord>();
   readonly #byId = new Map<string, ContainerRecord>();
   readonly #world: RegistryWorld;
+  #gap: Gap | null = null;
   #version = 0;
   #kubernetes = false;
 
@@ -77,6 +79,13 @@ export class ContainerRegistry {
     return this.#byId.get(id) ?? null;
   }
 
+  /** Reports are missing. `holds`: whether the number of a namespace still belongs to it. */
+  missed(gap: Gap, holds: (space: Space) => boolean): void {
+    this.#gap = gap;
+    this.spaces.doubt(gap.since, gap.until, holds);
+    this.#version++;
+  }
+
   /** Takes what happened to a mount namespace. */
   take(event: TaskEvent): void {
     if (event.kind === TASK_EVENT.NEW) this.#appeared(event);
@@ -90,7 +99,9 @@ export class ContainerRegistry {
 
   #appeared(event: TaskEvent): void {
     // The scan reports what was there; its time is not when the namespace was made.
-    const from = event.fromMntns === 0 && !this.#world.polled ? 0 : event.time;
+    const wasThere = event.fromMntns === 0 && !this.#world.polled;
+    // After a gap it is one whose making was missed: it is not older than that, nor, but for who made it, than its first process.
+    const from = wasThere ? (this.#gap === null ? 0 : Math.max(this.#gap.since, event.start)) : event.time;
     const space: Space = {
       mntns: event.mntns,
       unique: event.unique,
@@ -99,10 +110,15 @@ export class ContainerRegistry {
       verdict: 'pending',
       container: null,
       innerId: '',
+      doubtfulFrom: null,
+      seenToEnd: false,
     };
     const before = this.spaces.exact(event.mntns, event.unique);
     // Pushed out of the kernel's memory and seen again.
-    if (before !== null && before === this.spaces.current(event.mntns)) return;
+    if (before !== null && before === this.spaces.current(event.mntns)) {
+      before.doubtfulFrom = null;
+      return;
+    }
     this.spaces.add(space);
     this.#version++;
     const parent = event.fromMntns === 0 || event.fromMntns === event.mntns ? null : this.spaces.at(event.fromMntns, event.time);
@@ -156,7 +172,10 @@ export class ContainerRegistry {
         return;
       }
     }
-    if (event.kind === TASK_EVENT.GONE) space.to = event.time;
+    if (event.kind === TASK_EVENT.GONE) {
+      space.to = event.time;
+      space.seenToEnd = true;
+    }
     if (isMain && record.goneBootNs === null) this.gone(record, event.time);
     if (event.kind !== TASK_EVENT.GONE) return;
     if (space.verdict === 'pending') this.#decide(space, 'none');

@@ -8,11 +8,15 @@ export interface Space {
   readonly from: number;
   /** When its last process was gone; null while it is there. */
   to: number | null;
+  /** From when on its number may have been another namespace's that nobody reported; null for never. */
+  doubtfulFrom: number | null;
   /** `pending`: a process is still setting it up. `none`: the host's, a service's, or somebody's who is not root. */
   verdict: 'pending' | 'container' | 'none';
   container: ContainerRecord | null;
   /** Of the container within the container; empty for none. */
   innerId: string;
+  /** Its end was reported, so that `to` is the very time. */
+  seenToEnd: boolean;
 }
 
 /** Namespaces with the same number that are remembered beyond the newest. */
@@ -52,9 +56,28 @@ export class SpaceHistory {
     if (bootNs === 0) return all.at(-1) ?? null;
     for (let i = all.length - 1; i >= 0; i--) {
       const space = all[i] as Space;
-      if (space.from <= bootNs + (i === 0 ? slackNs : 0)) return space;
+      if (space.from > bootNs + (i === 0 ? slackNs : 0)) continue;
+      return space.doubtfulFrom !== null && bootNs >= space.doubtfulFrom ? null : space;
     }
     return null;
+  }
+
+  /**
+   * Reports between two times are missing: namespaces may have ended unseen, and others have come and gone with their numbers.
+   * What `holds` vouches for has kept its number until now.
+   */
+  doubt(since: number, until: number, holds: (space: Space) => boolean): void {
+    for (const all of this.#byInode.values()) {
+      all.forEach((space, i) => {
+        const next = all[i + 1];
+        // One that ended unseen may have done so at any time from the gap's beginning on.
+        const end = space.seenToEnd ? (space.to ?? 0) : 0;
+        if (space.from > until || end > until || (next !== undefined && next.from <= since)) return;
+        if (next === undefined && holds(space)) return;
+        const from = Math.max(space.from, since, end);
+        if (space.doubtfulFrom === null || from < space.doubtfulFrom) space.doubtfulFrom = from;
+      });
+    }
   }
 
   /** Forgets what ended before a time. */

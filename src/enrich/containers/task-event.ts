@@ -50,11 +50,10 @@ export interface TaskEvent {
   readonly places: readonly CgroupPlace[];
 }
 
-// struct place_event of programs/tracker.bpf.c.
+// struct task_event and struct place_event of programs/tracker.bpf.c.
 const taskSize = 112;
-const placeSize = 72;
-const ownersAt = 24;
-const namesAt = taskSize + 2 * placeSize;
+const placeSize = 64;
+const maxLevels = 12;
 const commSize = 16;
 
 const decoder = new TextDecoder();
@@ -88,7 +87,7 @@ export function readTaskEvent(view: DataView, at: number, length: number): TaskE
     ownCgroup: u32(76) !== 0,
     comm: text(80),
     parentComm: text(96),
-    places: length >= namesAt ? [taskSize, taskSize + placeSize].map((offset) => readPlace(view, at, offset, length)).filter(isPlace) : [],
+    places: length < taskSize + 2 * placeSize ? [] : readPlaces(view, at + taskSize, at + length),
   };
 }
 
@@ -97,20 +96,22 @@ function isPlace({ id }: CgroupPlace): boolean {
   return id !== 0n;
 }
 
-function readPlace(view: DataView, event: number, offset: number, length: number): CgroupPlace {
-  const at = event + offset;
-  const end = event + length;
-  const count = Math.min(view.getUint32(at + 12, true), 12);
-  const levels: CgroupLevel[] = [];
-  let place = Math.min(event + namesAt + view.getUint32(at + 16, true), end);
-  for (let i = 0; i < count; i++) {
-    const start = place;
-    while (place < end && view.getUint8(place) !== 0) place++;
-    const name = decoder.decode(new Uint8Array(view.buffer, view.byteOffset + start, place - start).slice());
-    if (place < end) place++;
-    levels.unshift({ name, owner: view.getUint32(at + ownersAt + 4 * i, true) });
+/** Two places, and after them the names of both, each with a zero behind it. */
+function readPlaces(view: DataView, at: number, end: number): readonly CgroupPlace[] {
+  let name = at + 2 * placeSize;
+  const nextName = (): string => {
+    const start = name;
+    while (name < end && view.getUint8(name) !== 0) name++;
+    return decoder.decode(new Uint8Array(view.buffer, view.byteOffset + start, name++ - start).slice());
+  };
+  const places: CgroupPlace[] = [];
+  for (const place of [at, at + placeSize]) {
+    const levels: CgroupLevel[] = [];
+    const count = Math.min(view.getUint32(place + 12, true), maxLevels);
+    for (let i = 0; i < count; i++) levels.unshift({ name: nextName(), owner: view.getUint32(place + 16 + 4 * i, true) });
+    places.push({ hierarchy: view.getUint32(place + 8, true), id: view.getBigUint64(place, true), path: pathOf(levels), levels });
   }
-  return { hierarchy: view.getUint32(at + 8, true), id: view.getBigUint64(at, true), path: pathOf(levels), levels };
+  return places.filter(isPlace);
 }
 
 /** `/a/b`; `/` for the root. */

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { loadCollection } from '../../bpf/collection/load.ts';
 import type { Collection } from '../../bpf/collection/collection.ts';
+import type { BpfVariable } from '../../bpf/collection/variables.ts';
 import { RingbufReader } from '../../bpf/events/ringbuf-reader.ts';
 import type { UnsafeVisitor } from '../../bpf/events/record-block.ts';
 import type { Kernel } from '../../bpf/kernel/kernel.ts';
@@ -13,7 +14,7 @@ import { testRun } from '../../bpf/program/test-run.ts';
 import { undoOnError } from '../../bpf/undo.ts';
 import { UnsupportedError } from '../../error.ts';
 import { readTaskEvent, type TaskEvent } from './task-event.ts';
-import type { Watcher } from './watcher.ts';
+import type { Gap, Watcher } from './watcher.ts';
 
 /** Runs of one process that can filter at the same time; MAX_FILTERS of programs/tracker.bpf.c. */
 const maxFilters = 8;
@@ -43,13 +44,15 @@ export class Tracker implements Watcher {
   readonly #reader: RingbufReader;
   readonly #visitor: UnsafeVisitor;
   readonly #slots: (BpfMap | null)[] = Array.from({ length: maxFilters }, () => null);
+  readonly #lostEvents: BpfVariable;
+  #lost = 0;
   #closed = false;
 
-  /** Throws what loading and attaching throw; nothing stays behind then. */
-  constructor(kernel: Kernel, onEvent: (event: TaskEvent) => void, onBatchEnd: () => void) {
+  /** `bufferBytes`: of the programs' reports, 2 MiB unless said. Throws what loading and attaching throw; nothing stays behind then. */
+  constructor(kernel: Kernel, onEvent: (event: TaskEvent) => void, onBatchEnd: () => void, bufferBytes?: number) {
     const spec = openObject(readFileSync(objectUrl), { name: 'tracker' });
     const { collection, reader } = undoOnError((undo) => {
-      const mapSizes = { drafts: Math.max(64, 2 * kernel.possibleCpus.length) };
+      const mapSizes = bufferBytes === undefined ? {} : { events: bufferBytes };
       const loaded = undo.own(loadCollection(kernel, spec, { mapSizes, optional: (program) => program.name === 'scan' }));
       testRun(loaded.program('find_host'), { context: new Uint8Array(8) });
       for (const name of attached) {
@@ -63,15 +66,46 @@ export class Tracker implements Watcher {
     });
     this.#collection = collection;
     this.#reader = reader;
+    this.#lostEvents = collection.variable('lost_events');
     this.#visitor = (view, offset, length) => onEvent(readTaskEvent(view, offset, length));
     this.host = { mntns: this.#number('host_mntns'), netns: this.#number('host_netns'), pidns: this.#number('host_pidns') };
     reader.startUnsafe(this.#visitor, onBatchEnd);
     reader.unref();
   }
 
-  /** Events that had no room in the buffer, and namespaces that had none in a filter. */
-  get losses(): { readonly events: number; readonly filters: number } {
-    return { events: this.#number('lost_events'), filters: this.#number('full_filters') };
+  get fullFilters(): number {
+    return this.#number('full_filters');
+  }
+
+  takeGap(): Gap | null {
+    if (this.#closed) return null;
+    const lost = Number(this.#lostEvents.get());
+    if (lost === this.#lost) return null;
+    const count = lost - this.#lost;
+    this.#lost = lost;
+    const [since, until] = [this.#number('lost_since'), this.#number('lost_until')];
+    // What is lost from here on sets it anew; what was lost since it was read above belongs to the next gap, which then has no beginning but its end.
+    this.#collection.variable('lost_since').set(0n);
+    return { count, since: since === 0 ? until : Math.min(since, until), until };
+  }
+
+  holds(mntns: number, unique: bigint): boolean {
+    if (this.#closed) return false;
+    const bytes = this.#collection.map('known').lookup(u32(mntns));
+    return bytes !== null && new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true) === unique;
+  }
+
+  forgetUnreported(): void {
+    if (this.#closed) return;
+    const known = this.#collection.map('known');
+    for (const map of this.#slots) {
+      if (map === null) continue;
+      for (const key of [...map.keys()]) {
+        const mntns = new DataView(key.buffer, key.byteOffset).getUint32(0, true);
+        // 0 is for processes that are ending.
+        if (mntns !== 0 && known.lookup(u32(mntns)) === null) this.forget(mntns, 0n);
+      }
+    }
   }
 
   /** Keeps the process alive for what is to come. */

@@ -65,7 +65,17 @@ void t.test('without a cgroup, namespaces of processes tell', (t) => {
 void t.test('numbers of namespaces are used again: the time tells which is meant', (t) => {
   const history = new SpaceHistory();
   const add = (unique: bigint, from: number): Space => {
-    const space: Space = { mntns: 5, unique, from, to: null, verdict: 'none', container: null, innerId: '' };
+    const space: Space = {
+      mntns: 5,
+      unique,
+      from,
+      to: null,
+      doubtfulFrom: null,
+      verdict: 'none',
+      container: null,
+      innerId: '',
+      seenToEnd: false,
+    };
     history.add(space);
     return space;
   };

@@ -94,3 +94,36 @@ void t.test('the index of network namespaces keeps nothing of containers that ar
   t.equal(registry.byNetns.size, 0);
   t.end();
 });
+
+void t.test('of what came and went while reports had no room nobody gets a name of another', (t) => {
+  const { registry } = makeRegistry();
+  const other = { places: [placeOf(`/docker/${'cd'.repeat(32)}`)] };
+  const nameAt = (inode: number, time: number): string => registry.spaces.at(inode, time)?.container?.id.slice(0, 2) ?? '';
+  // 100 ends unseen and its number goes on to others; 101 is there all the time; 102 has ended before; 103 is older than both.
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 10e6, mntns: 100, unique: 1n, ...docker }));
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 11e6, mntns: 101, unique: 2n, pid: 11, ...docker }));
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 12e6, mntns: 102, unique: 3n, pid: 12, ...other }));
+  registry.take(eventOf({ kind: TASK_EVENT.GONE, time: 15e6, mntns: 102, unique: 3n, pid: 12 }));
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 13e6, mntns: 103, unique: 4n, pid: 13, ...docker }));
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 14e6, mntns: 103, unique: 5n, pid: 14, ...other }));
+  // What is reported after the gap is as sure as ever.
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 40e6, mntns: 100, unique: 9n, pid: 15, ...other }));
+  registry.missed({ count: 3, since: 20e6, until: 30e6 }, ({ mntns }) => mntns === 101 || mntns === 103);
+  t.same([nameAt(100, 19e6), nameAt(100, 21e6), nameAt(100, 35e6), nameAt(100, 41e6)], ['ab', '', '', 'cd']);
+  t.same([nameAt(101, 19e6), nameAt(101, 25e6), nameAt(101, 50e6)], ['ab', 'ab', 'ab'], 'its number is still its own');
+  t.same([nameAt(102, 16e6), nameAt(102, 25e6)], ['cd', ''], 'late events of what ended before have their name');
+  t.same(
+    [nameAt(103, 13.5e6), nameAt(103, 19e6), nameAt(103, 25e6)],
+    ['ab', 'cd', 'cd'],
+    'and so has what was followed by another one before',
+  );
+  // The scan after it finds one that is there: it is not older than the gap, nor than its process.
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 50e6, start: 25e6, fromMntns: 0, mntns: 102, unique: 10n, pid: 16, ...docker }));
+  t.same([nameAt(102, 16e6), nameAt(102, 22e6), nameAt(102, 26e6)], ['cd', '', 'ab']);
+  // And so is one that was only pushed out of the kernel's memory: no longer in doubt.
+  registry.missed({ count: 1, since: 60e6, until: 61e6 }, () => false);
+  t.equal(nameAt(102, 60.5e6), '');
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 62e6, start: 25e6, fromMntns: 0, mntns: 102, unique: 10n, pid: 16, ...docker }));
+  t.equal(nameAt(102, 60.5e6), 'ab');
+  t.end();
+});

@@ -209,12 +209,15 @@ for (const runtime of runtimes) {
         await startAll(runtime, names.slice(0, third));
         traced.signal('SIGSTOP');
         let resumedAt = Number.POSITIVE_INFINITY;
-        const resumed = pause(3000).then(() => {
+        const resume = (): void => {
           resumedAt = performance.now();
           traced.signal('SIGCONT');
-        });
+        };
+        // Those without a daemon start 60 a second on a quiet machine: two thirds of all meet a stopped rawbpf on a busy one, too.
+        const waited = pause(3000).then(() => (isBare ? null : resume()));
         const starts = await startAll(runtime, names.slice(third));
-        await resumed;
+        await waited;
+        if (isBare) resume();
         const during = starts.filter(({ endedAt }) => endedAt < resumedAt);
         t.comment(`${during.length} came and went while rawbpf was stopped`);
       } else await startAll(runtime, names);
@@ -247,7 +250,7 @@ for (const runtime of runtimes) {
       }
       if (half) t.same(execs.length, mine.length, 'no event of anybody else');
       t.match(stderr, /, 0 lost, /);
-      t.notMatch(stderr, /unseen|not being read/);
+      t.notMatch(stderr, /had no room|not being read/);
     });
   }
 }

@@ -10,9 +10,9 @@
 
 #define CLONE_NEWNS 0x00020000
 #define MAX_LEVELS 12
-#define MAX_NAMES 1024 /* of one place, less its last name */
+#define MAX_NAMES 1024
 #define MAX_NAME 256
-#define MAX_ALL_NAMES 4096 /* a power of two beyond those of both places */
+#define BOTH_NAMES (2 * MAX_NAMES)
 #define MAX_FILTERS 8
 #define MAX_SUBSYS 16
 #define MAX_USERNS 33
@@ -42,10 +42,7 @@ struct cgroup_place {
 	__u64 id;
 	__u32 hierarchy;
 	__u32 levels;
-	/* Where its names start among those of the event: one after the other, from the leaf to the root. */
-	__u32 names_at;
-	__u32 reserved;
-	/* Owners of the directories. */
+	/* Owners of the directories, from the leaf to the root. */
 	__u32 owners[MAX_LEVELS];
 };
 
@@ -75,16 +72,32 @@ struct place_event {
 	struct task_event task;
 	struct cgroup_place v2;
 	struct cgroup_place v1;
-	/* Only as much of it as there are names goes to user space. */
-	char names[MAX_ALL_NAMES + MAX_NAME];
+	/* Of the directories, one after the other, those of v2 first, in the order of their owners. What is reported ends with the last. */
+	char names[BOTH_NAMES + MAX_NAME];
 };
 
 struct mntns_state {
 	__u64 unique;
+	/* The cgroups that its first process was last reported in. */
 	__u64 v2;
 	__u64 v1;
+	__u32 v1_hierarchy;
 	__u32 init_tgid;
 	__u32 execed;
+	__u32 unused;
+};
+
+/*
+ * A program may be interrupted by another one on the same CPU (the task iterator may be, and all on kernels with PREEMPT_RT), but
+ * not by itself: each writes into memory of its own.
+ */
+enum draft_writer {
+	WRITER_FORK,
+	WRITER_EXEC,
+	WRITER_MOVED,
+	WRITER_ATTACH,
+	WRITER_SCAN,
+	WRITERS,
 };
 
 struct exit_state {
@@ -99,8 +112,10 @@ __u32 host_mntns = 0;
 __u32 host_netns = 0;
 __u32 host_pidns = 0;
 
-/* What had no room: events, and filters that were full. */
+/* What had no room: events, the times of the first (user space sets it to 0) and the last of them, and filters that were full. */
 __u64 lost_events = 0;
+__u64 lost_since = 0;
+__u64 lost_until = 0;
 __u64 full_filters = 0;
 
 /* Keeps the types of events in BTF. */
@@ -111,18 +126,13 @@ struct {
 	__uint(max_entries, 2 * 1024 * 1024);
 } events SEC(".maps");
 
-/*
- * Where threads write their events before the length is known. By thread, not by CPU: where tracepoints can be preempted, two threads
- * write on one CPU. User space makes it big enough for all CPUs.
- */
+/* Events are written here, and only what is used of them goes into the buffer. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, struct place_event);
-	__uint(max_entries, 64);
+	__uint(max_entries, WRITERS);
 } drafts SEC(".maps");
-
-static struct place_event empty;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -193,29 +203,32 @@ static __always_inline int refs_of(struct mnt_namespace *ns)
 	return count;
 }
 
-/* Writes a cgroup and its names, from names[start]; returns where they end. */
-static __noinline __u64 write_place(struct cgroup *cgrp, struct cgroup_place *place, char *names, __u64 start)
+static __always_inline struct kernfs_node *parent_of(struct kernfs_node *node)
+{
+	struct kernfs_node___6_15 *renamed = (void *)node;
+
+	if (bpf_core_field_exists(renamed->__parent))
+		return BPF_CORE_READ(renamed, __parent);
+	return BPF_CORE_READ(node, parent);
+}
+
+/* Writes a cgroup down, the names of its directories from names + at on; returns where they end. */
+static __noinline __u64 write_place(struct cgroup *cgrp, struct cgroup_place *place, char *names, __u64 at)
 {
 	struct kernfs_node *node = BPF_CORE_READ(cgrp, kn);
-	__u64 at = start;
+	__u64 limit = at + MAX_NAMES;
 	int i;
 
-	place->names_at = start;
 	place->id = BPF_CORE_READ(node, id);
 	place->hierarchy = BPF_CORE_READ(cgrp, root, hierarchy_id);
 	place->levels = 0;
 	for (i = 0; i < MAX_LEVELS; i++) {
-		struct kernfs_node___6_15 *renamed = (void *)node;
-		struct kernfs_node *parent;
+		struct kernfs_node *parent = parent_of(node);
 		struct kernfs_iattrs *attrs;
 		__u32 owner = 0;
 		long length;
 
-		if (bpf_core_field_exists(renamed->__parent))
-			parent = BPF_CORE_READ(renamed, __parent);
-		else
-			parent = BPF_CORE_READ(node, parent);
-		if (!parent || at - start >= MAX_NAMES)
+		if (!parent || at >= limit || at >= BOTH_NAMES)
 			break;
 		/* Only a directory that was given to somebody has attributes of its own. */
 		attrs = BPF_CORE_READ(node, iattr);
@@ -223,7 +236,7 @@ static __noinline __u64 write_place(struct cgroup *cgrp, struct cgroup_place *pl
 			owner = BPF_CORE_READ(attrs, ia_uid.val);
 		place->owners[i] = owner;
 		barrier_var(at);
-		at &= MAX_ALL_NAMES - 1;
+		at &= BOTH_NAMES - 1;
 		length = bpf_probe_read_kernel_str(names + at, MAX_NAME, BPF_CORE_READ(node, name));
 		if (length < 0)
 			break;
@@ -316,8 +329,21 @@ static __noinline void write_task(struct task_struct *task, struct task_event *e
  * anew for each call. That is half of what loading takes.
  */
 
-/* Reports a task with its cgroups; they are written down in the state of its namespace, where that is known. */
-__noinline int report(__u64 address, __u32 kind, __u32 from_mntns, __u32 inode)
+static __noinline void lose(void)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	if (!lost_since)
+		lost_since = now;
+	lost_until = now;
+	__sync_fetch_and_add(&lost_events, 1);
+}
+
+/*
+ * Reports a task with its cgroups; they are written down in the state of its namespace, where that is known. Whatever had no room is
+ * not taken for reported: the next event of the namespace tries again, and so does a scan. `how` is a kind and a writer.
+ */
+__noinline int report(__u64 address, __u32 how, __u32 from_mntns, __u32 inode)
 {
 	struct task_struct *task = (void *)address;
 	struct mntns_state *state;
@@ -325,40 +351,48 @@ __noinline int report(__u64 address, __u32 kind, __u32 from_mntns, __u32 inode)
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
 	struct css_set *parent_set = BPF_CORE_READ(parent, cgroups);
 	struct cgroup *v2 = BPF_CORE_READ(set, dfl_cgrp);
-	__u32 thread = bpf_get_current_pid_tgid();
+	__u32 writer = how >> 8, kind = how & 0xff;
 	struct place_event *event;
 	struct cgroup *v1;
-	__u64 size;
+	__u64 length;
 	int at = 0;
 
-	bpf_map_update_elem(&drafts, &thread, &empty, BPF_ANY);
-	event = bpf_map_lookup_elem(&drafts, &thread);
-	if (!event) {
-		__sync_fetch_and_add(&lost_events, 1);
+	event = bpf_map_lookup_elem(&drafts, &writer);
+	if (!event)
 		return 0;
-	}
 	write_task(task, &event->task);
 	event->task.kind = kind;
 	event->task.from_mntns = from_mntns;
-	size = write_place(v2, &event->v2, event->names, 0);
+	length = write_place(v2, &event->v2, event->names, 0);
 	v1 = v1_cgroup(set, &at);
+	event->v1.levels = 0;
+	event->v1.id = 0;
+	event->v1.hierarchy = 0;
 	if (v1) {
-		size = write_place(v1, &event->v1, event->names, size);
+		length = write_place(v1, &event->v1, event->names, length);
 		event->task.own_cgroup = v1 != subsys_cgroup(parent_set, at);
 	}
 	if (v2 != BPF_CORE_READ(parent_set, dfl_cgrp))
 		event->task.own_cgroup = 1;
+	barrier_var(length);
+	if (length > sizeof(event->names))
+		length = sizeof(event->names);
 	state = bpf_map_lookup_elem(&known, &inode);
+	if (bpf_ringbuf_output(&events, event, offsetof(struct place_event, names) + length, 0)) {
+		lose();
+		if (kind == EVENT_NEW)
+			bpf_map_delete_elem(&known, &inode);
+		else if (state && kind == EVENT_INIT)
+			state->init_tgid = 0;
+		else if (state && kind == EVENT_EXEC)
+			state->execed = 0;
+		return 0;
+	}
 	if (state) {
 		state->v2 = event->v2.id;
 		state->v1 = event->v1.id;
+		state->v1_hierarchy = event->v1.hierarchy;
 	}
-	barrier_var(size);
-	if (size > sizeof(event->names))
-		size = sizeof(event->names);
-	if (bpf_ringbuf_output(&events, event, offsetof(struct place_event, names) + size, 0))
-		__sync_fetch_and_add(&lost_events, 1);
-	bpf_map_delete_elem(&drafts, &thread);
 	return 0;
 }
 
@@ -368,7 +402,7 @@ __noinline int report_short(__u64 address, __u32 kind)
 	struct task_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event) {
-		__sync_fetch_and_add(&lost_events, 1);
+		lose();
 		return 0;
 	}
 	write_task(task, event);
@@ -393,8 +427,8 @@ __noinline int let_through(__u64 mntns)
 	return 0;
 }
 
-/* Makes sure that the namespace of a task is known; returns its state. */
-static __always_inline struct mntns_state *look(struct task_struct *task, struct mnt_namespace *ns, __u32 inode, __u32 from)
+/* Makes sure that the namespace of a task is known; returns its state, or NULL where its report had no room. */
+static __always_inline struct mntns_state *look(struct task_struct *task, struct mnt_namespace *ns, __u32 inode, __u32 from, __u32 writer)
 {
 	struct mntns_state *state = bpf_map_lookup_elem(&known, &inode);
 	struct mntns_state fresh = {};
@@ -405,9 +439,8 @@ static __always_inline struct mntns_state *look(struct task_struct *task, struct
 	/* The state first, the filters after it: forget() depends on this order. */
 	bpf_map_update_elem(&known, &inode, &fresh, BPF_ANY);
 	let_through(inode);
-	state = bpf_map_lookup_elem(&known, &inode);
-	report((__u64)task, EVENT_NEW, from, inode);
-	return state;
+	report((__u64)task, EVENT_NEW | writer << 8, from, inode);
+	return bpf_map_lookup_elem(&known, &inode);
 }
 
 static __always_inline __u32 inode_of(struct mnt_namespace *ns)
@@ -415,7 +448,7 @@ static __always_inline __u32 inode_of(struct mnt_namespace *ns)
 	return BPF_CORE_READ(ns, ns.inum);
 }
 
-static __always_inline void look_for_init(struct task_struct *task, struct mntns_state *state, __u32 inode)
+static __always_inline void look_for_init(struct task_struct *task, struct mntns_state *state, __u32 inode, __u32 writer)
 {
 	struct upid last = {};
 	struct pid *pid;
@@ -431,7 +464,7 @@ static __always_inline void look_for_init(struct task_struct *task, struct mntns
 	if (last.nr != 1)
 		return;
 	state->init_tgid = BPF_CORE_READ(task, tgid);
-	report((__u64)task, EVENT_INIT, 0, inode);
+	report((__u64)task, EVENT_INIT | writer << 8, 0, inode);
 }
 
 /* clone, clone3 (into a cgroup too) and fork: before the new task's first instruction. */
@@ -446,8 +479,8 @@ int forked(struct bpf_raw_tracepoint_args *ctx)
 
 	if (inode == 0 || inode == host_mntns)
 		return 0;
-	state = look(child, ns, inode, inode_of(mnt_ns_of(parent)));
-	look_for_init(child, state, inode);
+	state = look(child, ns, inode, inode_of(mnt_ns_of(parent)), WRITER_FORK);
+	look_for_init(child, state, inode, WRITER_FORK);
 	return 0;
 }
 
@@ -461,13 +494,13 @@ int execed(struct bpf_raw_tracepoint_args *ctx)
 
 	if (inode == 0 || inode == host_mntns)
 		return 0;
-	state = look(task, ns, inode, inode);
+	state = look(task, ns, inode, inode, WRITER_EXEC);
 	if (!state || state->execed)
 		return 0;
 	state->execed = 1;
 	if (!state->init_tgid)
 		state->init_tgid = BPF_CORE_READ(task, tgid);
-	report((__u64)task, EVENT_EXEC, 0, inode);
+	report((__u64)task, EVENT_EXEC | WRITER_EXEC << 8, 0, inode);
 	return 0;
 }
 
@@ -540,7 +573,7 @@ int moved(void *ctx)
 	}
 	if (inode == 0 || inode == host_mntns)
 		return 0;
-	look_for_init(task, look(task, ns, inode, from), inode);
+	look_for_init(task, look(task, ns, inode, from, WRITER_MOVED), inode, WRITER_MOVED);
 	return 0;
 }
 
@@ -551,13 +584,25 @@ int attached(struct bpf_raw_tracepoint_args *ctx)
 	struct mnt_namespace *ns = mnt_ns_of(task);
 	__u32 inode = inode_of(ns);
 	struct mntns_state *state;
+	struct css_set *set;
+	struct cgroup *v1;
+	__u64 v1_id = 0;
+	int at = 0;
 
 	if (inode == 0 || inode == host_mntns)
 		return 0;
-	state = look(task, ns, inode, inode);
+	state = look(task, ns, inode, inode, WRITER_ATTACH);
 	if (!state || (state->init_tgid && state->init_tgid != BPF_CORE_READ(task, tgid)))
 		return 0;
-	report((__u64)task, EVENT_ATTACH, 0, inode);
+	/* With v1 it is moved in a dozen hierarchies, one after the other, and most of them change nothing in what is reported. */
+	set = BPF_CORE_READ(task, cgroups);
+	v1 = v1_cgroup(set, &at);
+	if (v1)
+		v1_id = BPF_CORE_READ(v1, kn, id);
+	if (state->v2 == BPF_CORE_READ(set, dfl_cgrp, kn, id) && state->v1 == v1_id &&
+	    (!v1 || state->v1_hierarchy == BPF_CORE_READ(v1, root, hierarchy_id)))
+		return 0;
+	report((__u64)task, EVENT_ATTACH | WRITER_ATTACH << 8, 0, inode);
 	return 0;
 }
 
@@ -578,8 +623,8 @@ int scan(struct bpf_iter__task *ctx)
 	inode = inode_of(ns);
 	if (inode == 0 || inode == host_mntns)
 		return 0;
-	state = look(task, ns, inode, 0);
-	look_for_init(task, state, inode);
+	state = look(task, ns, inode, 0, WRITER_SCAN);
+	look_for_init(task, state, inode, WRITER_SCAN);
 	if (state)
 		state->execed = 1;
 	return 0;

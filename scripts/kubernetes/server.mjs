@@ -49,6 +49,8 @@ async function start(dir) {
         `--listen-peer-urls=${url(peer)}`,
         `--initial-advertise-peer-urls=${url(peer)}`,
         `--initial-cluster=default=${url(peer)}`,
+        // Bookmarks tell it, so that watches of kinds that do not change move on.
+        '--experimental-watch-progress-notify-interval=1s',
       ],
       apiserver: [
         binary,
@@ -66,7 +68,10 @@ async function start(dir) {
         `--service-account-key-file=${at('sa.pub')}`,
         `--service-account-signing-key-file=${at('sa.key')}`,
         '--service-account-issuer=https://kubernetes.default.svc',
-        '--service-cluster-ip-range=10.96.0.0/16',
+        '--feature-gates=IPv6DualStack=true,EfficientWatchResumption=true',
+        '--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112',
+        // Watches of services come out of etcd itself: what that forgets cannot be watched from any more.
+        '--watch-cache-sizes=services#0',
         // No controllers run here: what they would do is the tests' to do.
         '--disable-admission-plugins=ServiceAccount',
         '--endpoint-reconciler-type=none',

@@ -102,6 +102,7 @@ export class ListWatch {
         if (performance.now() - started < 1000) await pause(backoff.next(), signal);
       } catch (error) {
         if (signal.aborted) return;
+        if (this.#takesOtherPath(error)) continue;
         if (this.#judge(error)) this.#version = null;
         this.#wake();
         await pause(backoff.next(), signal);
@@ -164,18 +165,21 @@ export class ListWatch {
     );
   }
 
+  /** An older server has the objects elsewhere: it is asked there at once. */
+  #takesOtherPath(error: unknown): boolean {
+    if (!(error instanceof KubernetesApiError) || error.status !== NOT_FOUND) return false;
+    const next = this.#paths[this.#paths.indexOf(this.#path) + 1];
+    if (next === undefined) return false;
+    this.#path = next;
+    this.#version = null;
+    return true;
+  }
+
   /** Says what is wrong; whether everything must be listed again. */
   #judge(error: unknown): boolean {
     const status = error instanceof KubernetesApiError ? error.status : null;
     const message = error instanceof Error ? error.message : String(error);
     if (status === GONE) return true;
-    if (status === NOT_FOUND) {
-      const next = this.#paths[this.#paths.indexOf(this.#path) + 1];
-      if (next !== undefined) {
-        this.#path = next;
-        return true;
-      }
-    }
     if (status === FORBIDDEN || status === UNAUTHORIZED) {
       this.#tell('refused', `Kubernetes refuses ${this.#path}: names from there are missing (${message})`);
     } else this.#tell('failed', `Kubernetes cannot be asked for ${this.#path}: names may be old or missing (${message})`);

@@ -31,6 +31,8 @@ export interface PodObject extends NamedObject {
   readonly waits: boolean;
   /** The controller as the pod names it; empty texts where it has none. */
   readonly owner: OwnerReference;
+  /** Of that controller: another one may bear its name later. */
+  readonly ownerUid: string;
 }
 
 const ranks = { pod: 0, terminatingPod: 1, svc: 2, node: 3, external: 4 } as const;
@@ -47,6 +49,7 @@ export function podObject(value: Json): PodObject | null {
     ? []
     : addresses([...elements(at(value, 'status', 'podIPs')).map((each) => member(each, 'ip')), at(value, 'status', 'podIP')]);
   const node = text(at(value, 'spec', 'nodeName'));
+  const controller = controllerReference(value);
   return {
     ...meta,
     kind: 'pod',
@@ -56,7 +59,8 @@ export function podObject(value: Json): PodObject | null {
     rank: terminating ? ranks.terminatingPod : ranks.pod,
     node,
     hostNetwork,
-    owner: controllerOf(value),
+    owner: ownerOf(controller),
+    ownerUid: text(member(controller, 'uid')),
   };
 }
 
@@ -121,9 +125,16 @@ export function uidOf(value: Json): string {
 
 /** Who controls an object: the reference marked so, else the first. */
 export function controllerOf(value: Json): OwnerReference {
+  return ownerOf(controllerReference(value));
+}
+
+function controllerReference(value: Json): Json {
   const references = elements(at(value, 'metadata', 'ownerReferences'));
-  const found = references.find((each) => member(each, 'controller') === true) ?? references[0];
-  return { kind: text(member(found, 'kind')), name: text(member(found, 'name')) };
+  return references.find((each) => member(each, 'controller') === true) ?? references[0];
+}
+
+function ownerOf(reference: Json): OwnerReference {
+  return { kind: text(member(reference, 'kind')), name: text(member(reference, 'name')) };
 }
 
 /** The canonical text of an address, IPv4-mapped ones as IPv4; null for what is none, such as the `None` of headless services. */

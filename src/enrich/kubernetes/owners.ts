@@ -2,7 +2,7 @@ import type { OwnerReference } from '../containers/names.ts';
 import { at, text } from '../json.ts';
 import type { KubernetesApi } from './api.ts';
 import { KubernetesApiError } from './error.ts';
-import { controllerOf, labelMap, type PodObject } from './objects.ts';
+import { controllerOf, labelMap, uidOf, type PodObject } from './objects.ts';
 
 /** Where controllers that are themselves controlled are asked for. */
 const paths: ReadonlyMap<string, (namespace: string, name: string) => string> = new Map([
@@ -21,7 +21,8 @@ export class Owners {
   readonly #signal: AbortSignal;
   readonly #notice: (message: string) => void;
   readonly #known = new Map<string, Promise<OwnerReference>>();
-  #refused = false;
+  /** Kinds that may not be asked for. */
+  readonly #refused = new Set<string>();
 
   constructor(api: KubernetesApi, signal: AbortSignal, notice: (message: string) => void) {
     this.#api = api;
@@ -33,8 +34,10 @@ export class Owners {
   async of(pod: PodObject): Promise<OwnerReference> {
     const { owner, namespace } = pod;
     const path = paths.get(owner.kind);
-    if (path === undefined || this.#refused || !plausible.test(owner.name) || !plausible.test(namespace)) return this.#guess(pod);
-    const key = `${owner.kind}/${namespace}/${owner.name}`;
+    if (path === undefined || this.#refused.has(owner.kind) || !plausible.test(owner.name) || !plausible.test(namespace))
+      return this.#guess(pod);
+    // By uid: a controller that was made again under its name may belong to somebody else.
+    const key = `${pod.ownerUid} ${owner.kind}/${namespace}/${owner.name}`;
     let answer = this.#known.get(key);
     if (answer === undefined) {
       answer = this.#ask(path(namespace, owner.name), pod, key);
@@ -50,13 +53,13 @@ export class Owners {
   async #ask(path: string, pod: PodObject, key: string): Promise<OwnerReference> {
     try {
       const controller = await this.#api.get(path, this.#signal, metadataOnly, { idleMs: 2000 });
-      if (text(at(controller, 'metadata', 'name')) !== pod.owner.name) return this.#guess(pod);
+      if (text(at(controller, 'metadata', 'name')) !== pod.owner.name || uidOf(controller) !== pod.ownerUid) return this.#guess(pod);
       const above = controllerOf(controller);
       return above.kind === '' ? pod.owner : above;
     } catch (error) {
       this.#known.delete(key);
-      if (error instanceof KubernetesApiError && error.status === 403 && !this.#refused) {
-        this.#refused = true;
+      if (error instanceof KubernetesApiError && error.status === 403 && !this.#refused.has(pod.owner.kind)) {
+        this.#refused.add(pod.owner.kind);
         this.#notice(`Kubernetes refuses ${path.replace(/\/[^/]*$/, '')}: owners of pods are shown as pods name them (${error.message})`);
       }
       return this.#guess(pod);

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { Cluster } from '../../../src/enrich/kubernetes/cluster.ts';
 import { clusterCases, pod, running, started } from './cases.ts';
+import { followCases } from './follow-cases.ts';
 import { FakeApiServer, type Misdeed } from './fake-api-server.ts';
 import { until } from './server.ts';
 
@@ -13,6 +14,7 @@ t.test('against a server of this process', async (t) => {
   server.absent.add('/apis/discovery.k8s.io/v1/endpointslices');
   t.teardown(() => server.close());
   clusterCases(t, () => server, 60);
+  followCases(t, () => server);
 });
 
 t.test('a list comes in pages, and is begun anew when a page is gone', async (t) => {

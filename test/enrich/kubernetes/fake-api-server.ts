@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ClusterAccess } from '../../../src/enrich/kubernetes/access.ts';
-import type { TestObject, TestServer } from './server.ts';
+import type { TestAccount, TestObject, TestServer } from './server.ts';
 
 interface Stored {
   readonly [key: string]: unknown;
@@ -37,6 +37,8 @@ export class FakeApiServer implements TestServer {
   readonly #changes: Change[] = [];
   readonly #watchers = new Set<Watcher>();
   readonly #pages = new Map<string, readonly Stored[]>();
+  /** Users by their tokens; whether they may do anything. */
+  readonly #tokens = new Map<string, { granted: boolean }>();
   #version = 100;
   #compacted = 0;
 
@@ -72,6 +74,33 @@ export class FakeApiServer implements TestServer {
     return Promise.resolve();
   }
 
+  read(path: string): Promise<unknown> {
+    return Promise.resolve(structuredClone(this.#find(path).stored));
+  }
+
+  terminate(path: string): Promise<void> {
+    this.patchMetadata(path, { deletionTimestamp: '2026-01-01T00:00:00Z', deletionGracePeriodSeconds: 30 });
+    return Promise.resolve();
+  }
+
+  forget(): Promise<void> {
+    this.compact();
+    return Promise.resolve();
+  }
+
+  account(): Promise<TestAccount> {
+    const user = { granted: false };
+    return Promise.resolve({
+      token: () => {
+        const text = randomUUID();
+        this.#tokens.set(text, user);
+        return Promise.resolve({ text, revoke: () => Promise.resolve(void this.#tokens.delete(text)) });
+      },
+      grant: () => Promise.resolve(void (user.granted = true)),
+      remove: () => Promise.resolve(),
+    });
+  }
+
   /** Merges into the metadata. */
   patchMetadata(path: string, metadata: object): void {
     const { collection, stored } = this.#find(path);
@@ -102,12 +131,16 @@ export class FakeApiServer implements TestServer {
   }
 
   bookmark(collection: string): void {
-    this.say(collection, JSON.stringify({ type: 'BOOKMARK', object: { metadata: { resourceVersion: String(this.#version) } } }));
+    for (const watcher of this.#watchers) if (watcher.collection === collection) this.#mark(watcher);
   }
 
   async close(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #mark({ response }: Watcher): void {
+    response.write(`${JSON.stringify({ type: 'BOOKMARK', object: { metadata: { resourceVersion: String(this.#version) } } })}\n`);
   }
 
   #find(path: string): { readonly collection: string; readonly stored: Stored } {
@@ -141,14 +174,16 @@ export class FakeApiServer implements TestServer {
     const refuse = (code: number, message: string): void => {
       response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify({ kind: 'Status', code, message }));
     };
-    if (!['admin', 'reader', 'nobody'].includes(user)) return refuse(401, 'Unauthorized');
-    if (user === 'nobody' || (user === 'reader' && collection !== '/api/v1/pods')) return refuse(403, `User "${user}" cannot list it`);
+    const account = this.#tokens.get(user);
+    if (account === undefined && !['admin', 'reader', 'nobody'].includes(user)) return refuse(401, 'Unauthorized');
+    if (user === 'nobody' || account?.granted === false || (user === 'reader' && collection !== '/api/v1/pods'))
+      return refuse(403, 'this user cannot list it');
     if (this.absent.has(collection)) return refuse(404, 'the server could not find the requested resource');
     const misdeed = this.misdeeds.get(url.searchParams.has('watch') ? `watch ${collection}` : collection);
     if (misdeed !== undefined) return misbehave(misdeed, response);
     if (single !== null) return void response.writeHead(200).end(JSON.stringify(single));
     if (/\/namespaces\/[^/]+\/[^/]+\/[^/]+$/.test(url.pathname)) return refuse(404, 'not found');
-    if (url.searchParams.get('watch') === 'true') return this.#watch(collection, Number(url.searchParams.get('resourceVersion')), response);
+    if (url.searchParams.get('watch') === 'true') return this.#watch(collection, url.searchParams, response);
     return this.#list(collection, url.searchParams, response, refuse);
   }
 
@@ -171,7 +206,8 @@ export class FakeApiServer implements TestServer {
     return void response.writeHead(200).end(JSON.stringify({ kind: 'List', metadata, items: rest.slice(0, limit) }));
   }
 
-  #watch(collection: string, from: number, response: http.ServerResponse): void {
+  #watch(collection: string, query: URLSearchParams, response: http.ServerResponse): void {
+    const from = Number(query.get('resourceVersion'));
     response.writeHead(200);
     response.flushHeaders();
     if (from < this.#compacted) {
@@ -185,7 +221,14 @@ export class FakeApiServer implements TestServer {
     }
     const watcher = { collection, response };
     this.#watchers.add(watcher);
-    response.on('close', () => this.#watchers.delete(watcher));
+    // As real servers: a bookmark two seconds before the watch ends, where bookmarks were asked for.
+    const ms = Number(query.get('timeoutSeconds') ?? '300') * 1000;
+    const timers = [setTimeout(() => response.end(), ms)];
+    if (query.get('allowWatchBookmarks') === 'true') timers.push(setTimeout(() => this.#mark(watcher), Math.max(0, ms - 2000)));
+    response.on('close', () => {
+      this.#watchers.delete(watcher);
+      for (const timer of timers) clearTimeout(timer);
+    });
   }
 }
 

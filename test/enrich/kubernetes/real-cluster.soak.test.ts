@@ -1,12 +1,6 @@
 // The cases against a real kube-apiserver and etcd (`npm run test:k8s`): admin by a client certificate, reader by a token, nobody by a file with one.
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import https from 'node:https';
-import os from 'node:os';
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { readFileSync } from 'node:fs';
 import t from 'tap';
-import { readKubeconfig, type ClusterAccess } from '../../../src/enrich/kubernetes/access.ts';
 import { KubernetesApi } from '../../../src/enrich/kubernetes/api.ts';
 import { at, text } from '../../../src/enrich/json.ts';
 import { ClusterNames } from '../../../src/enrich/kubernetes/names.ts';
@@ -17,76 +11,16 @@ import { RecordList } from '../../../src/gadget/record-list.ts';
 import { EventOutput } from '../../../src/output/output.ts';
 import { openAdvisor, rowBytes, type Row } from '../../output/network-policy/rows.ts';
 import { clusterCases, pod, running, started } from './cases.ts';
-import type { TestObject, TestServer } from './server.ts';
+import { followCases } from './follow-cases.ts';
+import { startRealServer } from './real-server.ts';
 
-const script = fileURLToPath(new URL('../../../../scripts/kubernetes/server.mjs', import.meta.url));
-const dir = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-k8s-'));
-const run = (command: string): string =>
-  execFileSync(process.execPath, [script, command, '--dir', dir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 2] });
+const { server, stop } = startRealServer();
+t.teardown(stop);
 
-class RealServer implements TestServer {
-  readonly #kubeconfigs: Readonly<Record<string, string>>;
-  readonly #agent: https.Agent;
-  readonly #server: string;
-
-  constructor(kubeconfigs: Readonly<Record<string, string>>) {
-    this.#kubeconfigs = kubeconfigs;
-    const { ca, clientCertificate, clientKey, server } = this.access('admin');
-    this.#server = server;
-    this.#agent = new https.Agent({ keepAlive: true, maxSockets: 8, ca: ca ?? '', cert: clientCertificate ?? '', key: clientKey ?? '' });
-  }
-
-  access(user: 'admin' | 'reader' | 'nobody'): ClusterAccess {
-    return readKubeconfig(this.#kubeconfigs[user] ?? '');
-  }
-
-  async create(where: string, object: object): Promise<TestObject> {
-    return await this.#send('POST', where, object, 'application/json');
-  }
-
-  async post(where: string, body: string, type: string): Promise<TestObject> {
-    return await this.#send('POST', where, body, type);
-  }
-
-  async patchStatus(where: string, status: object): Promise<void> {
-    await this.#send('PATCH', `${where}/status`, { status }, 'application/merge-patch+json');
-  }
-
-  async remove(where: string): Promise<void> {
-    // There is no kubelet that would confirm the end of a pod.
-    await this.#send('DELETE', `${where}?gracePeriodSeconds=0`, null, 'application/json');
-  }
-
-  close(): void {
-    this.#agent.destroy();
-  }
-
-  #send(method: string, where: string, body: object | string | null, type: string): Promise<TestObject> {
-    return new Promise((resolve, reject) => {
-      const headers = body === null ? {} : { 'content-type': type };
-      const request = https.request(`${this.#server}${where}`, { method, agent: this.#agent, headers }, (response) => {
-        let text = '';
-        response.setEncoding('utf8').on('data', (part: string) => (text += part));
-        response.on('end', () => {
-          if ((response.statusCode ?? 500) < 300) resolve(JSON.parse(text));
-          else reject(new Error(`${method} ${where}: ${response.statusCode ?? 0} ${text}`));
-        });
-      });
-      request.on('error', reject);
-      request.end(body === null ? undefined : typeof body === 'string' ? body : JSON.stringify(body));
-    });
-  }
-}
-
-const { kubeconfigs, etcd } = JSON.parse(run('start')) as { kubeconfigs: Readonly<Record<string, string>>; etcd: string };
-const server = new RealServer(kubeconfigs);
-t.teardown(() => {
-  server.close();
-  run('stop');
-  rmSync(dir, { recursive: true, force: true });
+t.test('against a real API server', async (t) => {
+  clusterCases(t, () => server, 300);
+  followCases(t, () => server);
 });
-
-t.test('against a real API server', async (t) => clusterCases(t, () => server, 300));
 
 t.test('a page that the server has forgotten is refused with 410, as by the server of the unit tests', async (t) => {
   const api = new KubernetesApi(server.access('admin'));
@@ -97,12 +31,8 @@ t.test('a page that the server has forgotten is refused with 410, as by the serv
   const page = await api.get('/api/v1/pods?limit=1', signal);
   const token = encodeURIComponent(text(at(page, 'metadata', 'continue')));
   t.not(token, '');
-  // etcd forgets what was before now (its HTTP gateway, v3 of the API).
-  const ask = async (path: string, body: object): Promise<unknown> =>
-    (await fetch(`${etcd}${path}`, { method: 'POST', body: JSON.stringify(body) })).json();
   await server.create(pods, pod('three'));
-  const revision = text(at(await ask('/v3/kv/range', { key: 'eA==' }), 'header', 'revision'));
-  await ask('/v3/kv/compaction', { revision, physical: true });
+  await server.forget();
   await t.rejects(api.get(`/api/v1/pods?limit=1&continue=${token}`, signal), { code: 'E_KUBERNETES_API', status: 410 });
   const cluster = await started(server, { pageSize: 1 });
   t.teardown(() => cluster.close());

@@ -8,17 +8,21 @@ type ReadObject = (record: EventRecord, at: number) => EventObject;
 /** More members than this are read by a loop: what a generated constructor of that length gains is nothing. */
 const maxMembers = 128;
 
+// Before Node 24 (V8 13) getBigUint64() is a call, and so is its bigint's making; arithmetic on bigints of 32 bits that is cut to 64 is done in registers.
+const byArithmetic = Number.parseInt(process.versions.node, 10) < 24;
+const wide = '(BigInt(view.getUint32(@ + 4, true)) * 0x100000000n) + BigInt(view.getUint32(@, true))';
+
 /** How a scalar is read, by its kind; `@` stands for its place. Others are read by a function. */
 const expressions: ReadonlyMap<string, string> = new Map([
   ['bool', 'view.getUint8(@) !== 0'],
   ['int8', 'view.getInt8(@)'],
   ['int16', 'view.getInt16(@, true)'],
   ['int32', 'view.getInt32(@, true)'],
-  ['int64', 'view.getBigInt64(@, true)'],
+  ['int64', byArithmetic ? `BigInt.asIntN(64, ${wide})` : 'view.getBigInt64(@, true)'],
   ['uint8', 'view.getUint8(@)'],
   ['uint16', 'view.getUint16(@, true)'],
   ['uint32', 'view.getUint32(@, true)'],
-  ['uint64', 'view.getBigUint64(@, true)'],
+  ['uint64', byArithmetic ? `BigInt.asUintN(64, ${wide})` : 'view.getBigUint64(@, true)'],
   ['float32', 'view.getFloat32(@, true)'],
   ['float64', 'view.getFloat64(@, true)'],
 ]);
@@ -49,7 +53,7 @@ export function compileReader(
     const { slot } = node.field;
     if (slot === null) return call(nested(node.children), 'record, at');
     const expression = slot.shape === 'scalar' ? expressions.get(slot.kind) : undefined;
-    if (slot.shape === 'scalar' && expression !== undefined) return expression.replace('@', `at + ${Math.trunc(slot.offset)}`);
+    if (slot.shape === 'scalar' && expression !== undefined) return expression.replaceAll('@', `at + ${Math.trunc(slot.offset)}`);
     if (slot.shape === 'chars') return call(fixedTextReader(slot.length), `view, at + ${Math.trunc(slot.offset)}`);
     return call((record: EventRecord, at: number) => node.field.value(record, at), 'record, at');
   });

@@ -39,6 +39,31 @@ void t.test('names are data: none becomes code, none is special', (test) => {
   test.end();
 });
 
+void t.test('64 bits of any value, cold and compiled, are what getBigInt64() and getBigUint64() read', (test) => {
+  const builder = new BtfBuilder();
+  const signed = builder.add({ kind: 'INT', name: 'long long', size: 8, encoding: 1, bitOffset: 0, bits: 64 });
+  const unsigned = builder.add({ kind: 'INT', name: 'unsigned long long', size: 8, encoding: 0, bitOffset: 0, bits: 64 });
+  const members = [signed, unsigned].map((typeId, i) => ({ name: `m${i}`, typeId, bitOffset: i * 64, bitSize: 0 }));
+  const typeId = builder.add({ kind: 'STRUCT', name: 'event', size: 16, members });
+  const source = buildDataSource({ name: 'x', kind: 'tracer', btf: Btf.parse(builder.encode()), typeId, context: fixedContext });
+  const view = new DataView(new ArrayBuffer(16));
+  const record = source.makeRecord();
+  const edges = [0, 1, 0x7fffffff, 0x80000000, 0xffffffff];
+  let state = 1;
+  const word = (): number => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return state % 3 === 0 ? (edges[(state >>> 8) % edges.length] ?? 0) : state;
+  };
+  let wrong = 0;
+  for (let round = 0; round < 30_000; round++) {
+    for (let at = 0; at < 16; at += 4) view.setUint32(at, word(), true);
+    const event = source.decode(record.point(view, 0, 16));
+    if (event['m0'] !== view.getBigInt64(0, true) || event['m1'] !== view.getBigUint64(8, true)) wrong++;
+  }
+  test.equal(wrong, 0);
+  test.end();
+});
+
 void t.test('structs with more members than a generated reader takes', (test) => {
   const builder = new BtfBuilder();
   const int = builder.add({ kind: 'INT', name: 'int', size: 4, encoding: 1, bitOffset: 0, bits: 32 });

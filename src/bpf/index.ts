@@ -1,6 +1,13 @@
-export { tryPrograms, type MapVerdict, type ObjectVerdict, type ProgramVerdict, type TryOptions } from './collection/check.ts';
+export {
+  tryPrograms,
+  tryProgramsAsync,
+  type MapVerdict,
+  type ObjectVerdict,
+  type ProgramVerdict,
+  type TryOptions,
+} from './collection/check.ts';
 export { Collection, type AttachAllOptions, type SkippedProgram } from './collection/collection.ts';
-export { loadCollection } from './collection/load.ts';
+export { loadCollection, loadCollectionAsync } from './collection/load.ts';
 export { setVariable, type LoadOptions } from './collection/options.ts';
 export { StructOps } from './collection/struct-ops.ts';
 export { BpfVariable } from './collection/variables.ts';

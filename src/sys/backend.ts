@@ -30,6 +30,11 @@ export interface FfiBackend {
    * @returns the result, or the negative errno; results are at most 2^53 (addresses of this process are below 2^47).
    */
   syscall(nr: number, args: readonly SysArg[]): number;
+  /**
+   * The same on another thread, while this one goes on; absent where the backend can't. Buffers of `args` are held until it is
+   * over. The promise never rejects: null is a call that failed, for a reason that is lost with the thread.
+   */
+  offload?(nr: number, args: readonly SysArg[]): Promise<number | null>;
   /** The address of a buffer; the caller keeps `bytes` referenced until the kernel is done with it. */
   addressOf(bytes: Uint8Array): Address;
   /** The memory at an address, without copying; whoever mapped it unmaps it, after the last use of the view. */

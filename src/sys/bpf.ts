@@ -32,6 +32,24 @@ export function bpfCall(sys: Sys, command: BpfCommand, given: StructValues): Bpf
   }
 }
 
+const offloaded = new Set<StructValues>();
+
+/**
+ * Makes a bpf(2) call on another thread, for what it returns; null where the backend cannot. The promise gives null for a call
+ * that failed: make it again for the reason.
+ */
+export function bpfOffload(sys: Sys, command: BpfCommand, given: StructValues): Promise<number | null> | null {
+  const values = sys.tokenFd === null ? given : withToken(sys.tokenFd, command, given);
+  const attr = BPF_ATTR[command].encode(values, (bytes) => sys.addressOf(bytes));
+  const call = sys.offload('bpf', BPF_CMD[command], attr, attr.length);
+  if (call === null) return null;
+  offloaded.add(values);
+  return call.then((result) => {
+    offloaded.delete(values);
+    return result;
+  });
+}
+
 /** Where the commands that take a token take it (BPF_F_TOKEN_FD). */
 const tokenFields: Readonly<Partial<Record<BpfCommand, readonly [flags: string, fd: string]>>> = {
   BPF_MAP_CREATE: ['map_flags', 'map_token_fd'],

@@ -7,20 +7,26 @@ import { UnsupportedError } from '../error.ts';
 import type { Address, FfiBackend, SysArg, Watch } from './backend.ts';
 
 type Koffi = typeof import('koffi');
-type RawSyscall = (nr: number, a: Integer, b: Integer, c: Integer, d: Integer, e: Integer, f: Integer) => Integer;
+type SyscallArgs = [nr: number, a: Integer, b: Integer, c: Integer, d: Integer, e: Integer, f: Integer];
+interface RawSyscall {
+  (...args: SyscallArgs): Integer;
+  async(...args: [...SyscallArgs, (error: unknown, value: Integer) => void]): void;
+}
 type Integer = number | bigint;
 
 /** Loads koffi, the prebuilt addon from npm, and makes a backend of it; this is the only file that knows koffi. */
 export function koffiBackend(): FfiBackend {
   const koffi = loadKoffi();
   // Every argument is a plain 64-bit integer: buffers are passed by their address, so one prototype serves all calls.
-  const syscall: RawSyscall = koffi
+  const syscall = koffi
     .load(null)
-    .func('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t']);
+    .func('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t']) as unknown as RawSyscall;
   const integer = (arg: SysArg | undefined): Integer => {
     if (typeof arg === 'number' || typeof arg === 'bigint') return arg;
     return arg === null || arg === undefined || arg.length === 0 ? 0 : koffi.address(arg);
   };
+  // Keeps the buffers of calls under way.
+  const offloaded = new Set<readonly SysArg[]>();
   const backend: FfiBackend = {
     name: 'koffi',
     syscall(nr, args) {
@@ -28,6 +34,23 @@ export function koffiBackend(): FfiBackend {
       const value = syscall(nr, integer(args[0]), integer(args[1]), integer(args[2]), integer(args[3]), integer(args[4]), integer(args[5]));
       return value === -1 ? -koffi.errno() : Number(value);
     },
+    offload: (nr, args) =>
+      new Promise((resolve) => {
+        const [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map((i) => integer(args[i])) as [
+          Integer,
+          Integer,
+          Integer,
+          Integer,
+          Integer,
+          Integer,
+        ];
+        offloaded.add(args);
+        syscall.async(nr, a, b, c, d, e, f, (error, value) => {
+          offloaded.delete(args);
+          // errno is that of koffi's thread.
+          resolve(error !== null || Number(value) < 0 ? null : Number(value));
+        });
+      }),
     addressOf: (bytes) => koffi.address(bytes),
     view: (address: Address, length: number) => koffi.view(address, length),
   };

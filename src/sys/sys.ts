@@ -27,6 +27,11 @@ export class Sys {
     return this.backend.syscall(syscallNumber(this.arch, name), args);
   }
 
+  /** Makes a syscall on another thread; null where the backend cannot. The promise gives null for a call that failed, never rejects. */
+  offload(name: SyscallName, ...args: readonly SysArg[]): Promise<number | null> | null {
+    return this.backend.offload?.(syscallNumber(this.arch, name), args) ?? null;
+  }
+
   addressOf(bytes: Uint8Array): Address {
     return this.backend.addressOf(bytes);
   }

@@ -19,7 +19,8 @@ import { nameOf } from '../uapi/names.ts';
 import { BPF_PROG_TYPE } from '../uapi/prog-type.gen.ts';
 import { UndoList } from '../undo.ts';
 import { SyscallError } from '../../sys/errno.ts';
-import { checkByteOrder, loadCollection, loadObjectBtf, loadOne, openSession } from './load.ts';
+import type { Collection } from './collection.ts';
+import { checkByteOrder, loadCollection, loadCollectionAsync, loadObjectBtf, loadOne, openSession } from './load.ts';
 import { createMaps, fillProgramSlots, type MapWorld } from './maps.ts';
 import { type LoadOptions, prepareSpec } from './options.ts';
 
@@ -88,23 +89,49 @@ export interface TryOptions {
  * loaded, each program alone, linked anew as if no other were to load. Nothing is pinned and nothing stays.
  */
 export function tryPrograms(kernel: Kernel, spec: ObjectSpec, options: TryOptions = {}): ObjectVerdict {
-  const loadOptions: LoadOptions = { pinRoot: null, sizeUnsized: !spec.strict, extraBtfs: options.extraBtfs ?? [] };
+  let whole: Collection | RawbpfError;
+  try {
+    whole = loadCollection(kernel, spec, optionsToLoad(spec, options));
+  } catch (caught) {
+    whole = known(caught);
+  }
+  return verdictOf(kernel, spec, options, whole);
+}
+
+/** The same with the verifier at work on other threads. */
+export async function tryProgramsAsync(kernel: Kernel, spec: ObjectSpec, options: TryOptions = {}): Promise<ObjectVerdict> {
+  let whole: Collection | RawbpfError;
+  try {
+    whole = await loadCollectionAsync(kernel, spec, optionsToLoad(spec, options));
+  } catch (caught) {
+    whole = known(caught);
+  }
+  return verdictOf(kernel, spec, options, whole);
+}
+
+function optionsToLoad(spec: ObjectSpec, options: TryOptions): LoadOptions {
+  return { pinRoot: null, sizeUnsized: !spec.strict, extraBtfs: options.extraBtfs ?? [] };
+}
+
+/** Lets go of the collection; `whole` is why there is none where there is none. */
+function verdictOf(kernel: Kernel, spec: ObjectSpec, options: TryOptions, whole: Collection | RawbpfError): ObjectVerdict {
   const verdicts = new Map<ProgramSpec, ProgramVerdict>();
   let error: RawbpfError | null = null;
-  try {
-    const collection = loadCollection(kernel, spec, loadOptions);
+  if (whole instanceof RawbpfError) error = whole;
+  else {
     try {
       for (const program of spec.programs) {
-        const loaded = collection.programs.get(program.name);
+        const loaded = whole.programs.get(program.name);
         if (loaded !== undefined) verdicts.set(program, loadedVerdict(program, loaded, options));
       }
+    } catch (caught) {
+      error = known(caught);
+      verdicts.clear();
     } finally {
-      collection.close();
+      whole.close();
     }
-  } catch (caught) {
-    error = known(caught);
-    verdicts.clear();
   }
+  const loadOptions = optionsToLoad(spec, options);
   for (const program of spec.programs) {
     if (!verdicts.has(program)) verdicts.set(program, tryAlone(kernel, spec, program, loadOptions, options));
   }

@@ -2,7 +2,7 @@ import type { Btf } from '../../btf/btf.ts';
 import type { StructValues } from '../../bytes/struct.ts';
 import { toCString } from '../../bytes/text.ts';
 import { UnsupportedError, UsageError } from '../../error.ts';
-import { bpfError } from '../../sys/bpf.ts';
+import { bpfError, bpfOffload } from '../../sys/bpf.ts';
 import { progLoadAttr } from '../../sys/bpf-attr/index.ts';
 import { errnoName, isErrno } from '../../sys/errno.ts';
 import { explainPermission } from '../../sys/permission.ts';
@@ -49,8 +49,64 @@ export interface ProgramContext {
  *
  * Throws VerifierError where the verifier refused it, SyscallError where the kernel did for another reason.
  */
-export function loadProgram(kernel: Kernel, linked: LinkedProgram, context: ProgramContext): BpfProgram {
-  const spec = linked.spec;
+export function loadProgram(kernel: Kernel, linked: LinkedProgram, context: ProgramContext, started?: StartedLoad): BpfProgram {
+  if (started !== undefined) return loadedProgram(kernel, linked, started.values, { result: started.fd, log: '' });
+  checkLoadable(linked, context);
+  let attr = loadAttributes(kernel, linked, context);
+  let loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
+  if (isErrno(loaded.result, 'EPERM') && kernel.retryAfterMemlock()) loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
+  if (isErrno(loaded.result, 'EINVAL') || isErrno(loaded.result, 'E2BIG')) {
+    const reduced = withoutUnknown(kernel, linked, attr, loaded.attr);
+    if (reduced !== null) {
+      attr = reduced;
+      loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
+    }
+  }
+  // EPERM without a log comes before the verifier; asking again for its log costs nothing and may say more.
+  if (loaded.result < 0 && loaded.log === '') loaded = attemptLoad(kernel, attr, 1);
+  if (loaded.result < 0) throw loadError(kernel, linked, context, loaded);
+  return loadedProgram(kernel, linked, attr, loaded);
+}
+
+/** A program that the kernel took on another thread, before it was its turn. */
+export interface StartedLoad {
+  readonly values: StructValues;
+  readonly fd: number;
+}
+
+/**
+ * Begins to load a program on another thread; null where that cannot be. The promise gives null where the kernel refused it: what
+ * to do about that, and what to say, is {@link loadProgram}'s, when it is the program's turn.
+ */
+export function startLoading(kernel: Kernel, linked: LinkedProgram, context: ProgramContext): Promise<StartedLoad | null> | null {
+  // A log is wanted: that takes more than one call.
+  if ((context.logLevel ?? 0) !== 0) return null;
+  checkLoadable(linked, context);
+  const values = loadAttributes(kernel, linked, context);
+  return bpfOffload(kernel.sys, 'BPF_PROG_LOAD', values)?.then((fd) => (fd === null ? null : { values, fd })) ?? null;
+}
+
+function loadedProgram(
+  kernel: Kernel,
+  linked: LinkedProgram,
+  attr: StructValues,
+  { result, log }: Pick<Attempt, 'result' | 'log'>,
+): BpfProgram {
+  const { spec } = linked;
+  kernel.trace({ step: 'program', name: spec.name, type: spec.type, insnCount: linked.insns.length / 8, fd: result });
+  return new BpfProgram(kernel, result, {
+    name: spec.name,
+    type: spec.type,
+    expectedAttachType: Number(attr['expected_attach_type'] ?? 0),
+    spec,
+    linked,
+    log,
+  });
+}
+
+/** Throws what can be said without asking the kernel. */
+function checkLoadable(linked: LinkedProgram, context: ProgramContext): void {
+  const { spec } = linked;
   if (spec.type === BPF_PROG_TYPE.BPF_PROG_TYPE_UNSPEC) {
     throw new UnsupportedError({
       code: 'E_PROGRAM_TYPE',
@@ -83,29 +139,6 @@ export function loadProgram(kernel: Kernel, linked: LinkedProgram, context: Prog
       next: `load the other program first and give it: attachPrograms: { ${spec.name}: other }`,
     });
   }
-  let attr = loadAttributes(kernel, linked, context);
-  let loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
-  if (isErrno(loaded.result, 'EPERM') && kernel.retryAfterMemlock()) loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
-  if (isErrno(loaded.result, 'EINVAL') || isErrno(loaded.result, 'E2BIG')) {
-    const reduced = withoutUnknown(kernel, linked, attr, loaded.attr);
-    if (reduced !== null) {
-      attr = reduced;
-      loaded = attemptLoad(kernel, attr, context.logLevel ?? 0);
-    }
-  }
-  // EPERM without a log comes before the verifier; asking again for its log costs nothing and may say more.
-  if (loaded.result < 0 && loaded.log === '') loaded = attemptLoad(kernel, attr, 1);
-  if (loaded.result < 0) throw loadError(kernel, linked, context, loaded);
-  const insnCount = linked.insns.length / 8;
-  kernel.trace({ step: 'program', name: spec.name, type: spec.type, insnCount, fd: loaded.result });
-  return new BpfProgram(kernel, loaded.result, {
-    name: spec.name,
-    type: spec.type,
-    expectedAttachType: Number(attr['expected_attach_type'] ?? 0),
-    spec,
-    linked,
-    log: loaded.log,
-  });
 }
 
 function loadAttributes(kernel: Kernel, linked: LinkedProgram, context: ProgramContext): StructValues {

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { Kernel, tryPrograms, type ObjectVerdict, type ProgramVerdict } from '../../bpf/index.ts';
+import { Kernel, tryProgramsAsync, type ObjectVerdict, type ProgramVerdict } from '../../bpf/index.ts';
 import { BPF_OPCODE, BPF_PSEUDO, InsnSlots } from '../../bpf/insn/index.ts';
 import { openObject } from '../../bpf/object/index.ts';
 import { toHex } from '../../bytes/text.ts';
@@ -51,7 +51,7 @@ export const checkCommand: Command = {
     'With --kernels no privilege is needed, and exit code 0 means that nothing breaks on any of the kernels.',
   options,
   examples: ['rawbpf check program.bpf.o', 'rawbpf check *.o -o json --insns'],
-  run({ args, stdout, stderr }) {
+  async run({ args, stdout, stderr }) {
     const { options: given } = parseOptions(args, [...options, ...commonOptions]);
     if (given.operands.length === 0) throw usage('check needs an object');
     const format = given.flag('json') ? 'json' : (given.choice('output', formats) ?? 'columns');
@@ -59,7 +59,7 @@ export const checkCommand: Command = {
     if (folder !== null) {
       const report = kernelsReport(folder, given.operands, given.flag('strict'));
       stdout.write(format === 'columns' ? kernelsText(report) : `${jsonText(report, format === 'json' ? 0 : 2)}\n`);
-      return Promise.resolve(holdsEverywhere(report) ? 0 : 1);
+      return holdsEverywhere(report) ? 0 : 1;
     }
     const btf = given.text('btf');
     const told = new Set<string>();
@@ -75,7 +75,7 @@ export const checkCommand: Command = {
     let all = true;
     try {
       for (const file of given.operands) {
-        const result = checkObject(kernel, file, given);
+        const result = await checkObject(kernel, file, given);
         all &&= result.loaded;
         if (format === 'columns') stdout.write(checkText(result));
         else stdout.write(`${jsonText(result, format === 'json' ? 0 : 2)}\n`);
@@ -83,18 +83,18 @@ export const checkCommand: Command = {
     } finally {
       kernel.close();
     }
-    return Promise.resolve(all ? 0 : 1);
+    return all ? 0 : 1;
   },
 };
 
-function checkObject(kernel: Kernel, file: string, given: ParsedOptions): CheckResult {
+async function checkObject(kernel: Kernel, file: string, given: ParsedOptions): Promise<CheckResult> {
   let verdict: ObjectVerdict;
   try {
     const name = path.basename(file).replace(/\.o$/, '');
     const spec = openObject(readFile(file), { name, strict: given.flag('strict'), pageSize: kernel.pageSize });
     // What `run` would give a gadget; libbpf knows nothing of it.
     const layout = given.flag('strict') ? null : layoutWanted(spec);
-    verdict = tryPrograms(kernel, spec, { attach: given.flag('attach'), extraBtfs: layout === null ? [] : [layout.btf] });
+    verdict = await tryProgramsAsync(kernel, spec, { attach: given.flag('attach'), extraBtfs: layout === null ? [] : [layout.btf] });
   } catch (error) {
     if (!(error instanceof RawbpfError)) throw error;
     return { object: file, opened: false, loaded: false, error: errorOf(error), programs: [], maps: [] };

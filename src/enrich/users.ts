@@ -47,6 +47,9 @@ class IdFile {
   #names: ReadonlyMap<number, string> = new Map();
   #stamp = '';
   #lookedAt = Number.NEGATIVE_INFINITY;
+  /** The id asked for last, which is often asked for again. */
+  #last = Number.NaN;
+  #lastName = '';
 
   constructor(path: string, kind: string, now: () => number) {
     this.#path = path;
@@ -60,7 +63,11 @@ class IdFile {
       this.#lookedAt = now;
       this.#look();
     }
-    return this.#names.get(id) ?? `${this.#kind}:${id}`;
+    if (id !== this.#last) {
+      this.#lastName = this.#names.get(id) ?? `${this.#kind}:${id}`;
+      this.#last = id;
+    }
+    return this.#lastName;
   }
 
   // Polled, not watched: tools replace these files by rename, which ends a watch, and a watch would keep the process alive.
@@ -76,6 +83,7 @@ class IdFile {
       this.#names = new Map();
     }
     this.#stamp = stamp;
+    this.#last = Number.NaN;
   }
 }
 

@@ -35,8 +35,11 @@ export class EventRecord {
     }
     this.originalLength = length;
     if (length >= this.size) {
-      this.view = view;
-      this.bytes = this.#lentBytes;
+      // Stores of objects cost the garbage collector's write barrier: most events lie where the one before did.
+      if (view !== this.view) {
+        this.view = view;
+        this.bytes = this.#lentBytes;
+      }
       this.offset = offset;
       this.length = length;
       return this;

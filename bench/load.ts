@@ -133,6 +133,8 @@ const loader = gcc.status === 0 ? built : null;
 function loading(file: string): void {
   const ours: number[] = [];
   const whole: number[] = [];
+  const again: number[] = [];
+  const againCpu: number[] = [];
   const ourCpu: number[] = [];
   const peer: number[] = [];
   const peerCpu: number[] = [];
@@ -146,15 +148,25 @@ function loading(file: string): void {
     }
     const { stdout, stderr, status } = spawnSync(process.execPath, [child('load-child'), file], { encoding: 'utf8' });
     if (status !== 0) throw new Error(`${file}: ${stderr}`);
-    const result = JSON.parse(stdout) as { programs: number; load: number; cpu: number; sinceStart: number };
+    const result = JSON.parse(stdout) as Record<'programs' | 'load' | 'cpu' | 'again' | 'againCpu' | 'sinceStart', number>;
     ({ programs } = result);
     ours.push(result.load);
     whole.push(result.sinceStart);
+    again.push(result.again);
+    againCpu.push(result.againCpu);
     ourCpu.push(result.cpu);
   }
   const name = path.relative(root, path.resolve(file));
   const size = `${Math.round(statSync(file).size / 1000)} kB, ${programs} programs`;
   add(`load ${name}`, ours, peer, ourCpu, peerCpu, bpftoolTakesIt ? size : `${size}; beside load-libbpf.c, as bpftool refuses it`);
+  add(
+    `load again ${name}`,
+    again,
+    peer,
+    againCpu,
+    peerCpu,
+    'once more in the same process, its code compiled; the kernel and its BTF looked at anew',
+  );
   add(`whole ${name}`, whole, peer, ourCpu, peerCpu, 'with the start of Node and of the modules');
   checking(file, name, peer, peerCpu);
 }

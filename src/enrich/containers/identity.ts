@@ -1,7 +1,7 @@
 import { containerOfCgroup } from '../runtimes/cgroup-path.ts';
 import type { ProcessReader } from './process.ts';
 import type { HostNamespaces } from './tracker.ts';
-import type { CgroupPlace, TaskEvent } from './task-event.ts';
+import { pathOf, type CgroupLevel, type CgroupPlace, type TaskEvent } from './task-event.ts';
 
 /** Whose a mount namespace is, as cgroups and processes show it. */
 export interface Identity {
@@ -67,12 +67,24 @@ export function runtimeOfProcess(event: TaskEvent): string {
 export function identityOfProcess(event: TaskEvent, host: HostNamespaces): Identity | null {
   if (event.usernsOwner !== 0 || event.pidnsLevel === 0 || event.pidns === host.pidns) return null;
   const place = event.ownCgroup ? event.places.find(({ levels }) => levels.length > 0) : undefined;
-  const leaf = place?.levels.at(-1)?.name ?? '';
+  const levels = ownLevels(place?.levels ?? []);
+  const leaf = levels.at(-1)?.name ?? '';
   const runtime = runtimeOfProcess(event);
   // Below whoever starts it, systemd-nspawn without a unit calls every container's cgroup the same (nspawn-cgroup.c).
   const shared = runtime === 'systemd-nspawn' && leaf === 'payload';
-  const trusted = !shared && place !== undefined && place.levels.slice(0, -1).every(({ owner }) => owner === 0);
-  return { id: trusted ? leaf : '', runtime, cgroupPath: trusted ? place.path : '', innerId: '' };
+  const trusted = !shared && leaf !== '' && levels.slice(0, -1).every(({ owner }) => owner === 0);
+  return { id: trusted ? leaf : '', runtime, cgroupPath: trusted ? pathOf(levels) : '', innerId: '' };
+}
+
+/**
+ * Names that what runs in a container gives a cgroup below the container's own: systemd in it (init.scope), crun with a delegated one
+ * (run.oci.systemd.subgroup, `container`), and inits that make room for others (`init`).
+ */
+const within: ReadonlySet<string> = new Set(['init.scope', 'container', 'init']);
+
+/** The way to the container's own cgroup. */
+function ownLevels(levels: readonly CgroupLevel[]): readonly CgroupLevel[] {
+  return levels.length > 1 && within.has(levels.at(-1)?.name ?? '') ? levels.slice(0, -1) : levels;
 }
 
 /**

@@ -140,7 +140,9 @@ export class ContainerRegistry {
     const own = space.container;
     if (own !== null && own.unique === space.unique) {
       const better = identity ?? (own.unsettled ? identityOfProcess(event, this.#world.host) : null);
-      if (better !== null && better.id !== '' && !own.hasId) this.#rename(own, better);
+      const known = better === null ? undefined : this.#byId.get(better.id);
+      const isTaken = better !== null && known !== undefined && known !== own && this.#isTaken(known, space, better, event);
+      if (better !== null && better.id !== '' && !own.hasId && !isTaken) this.#rename(own, better);
       own.update(event);
       if (own.runtime === '') own.setRuntime(runtimeOfShim(event, this.#world.processes));
       if (event.kind !== TASK_EVENT.ATTACH && (own.pid === 0 || event.kind === TASK_EVENT.INIT)) own.setProcess(event);
@@ -205,6 +207,9 @@ export class ContainerRegistry {
   /** A namespace is a container's: of a new one, or a further one of a container that is there. */
   #contains(space: Space, identity: Identity, event: TaskEvent): void {
     const known = identity.id === '' ? undefined : this.#byId.get(identity.id);
+    if (known !== undefined && this.#isTaken(known, space, identity, event)) {
+      return this.#contains(space, { ...identity, id: '', cgroupPath: '' }, event);
+    }
     // One out of /proc, where namespaces have a number alone, is now seen by the programs too.
     if (known?.unique === 0n && known.mntns === space.mntns) known.unique = space.unique;
     if (known !== undefined && known.goneBootNs === null && known.unique === space.unique) {
@@ -232,6 +237,17 @@ export class ContainerRegistry {
     if (record.unsettled) this.#world.after(settleMs, () => record.unsettled && this.#settle(record));
     this.#decide(space, 'container');
     this.#announce(record);
+  }
+
+  /**
+   * Whether another container that runs has this id, which nobody but a cgroup's name tells: some runtimes call all their cgroups the
+   * same. A name that two have is nobody's.
+   */
+  #isTaken(known: ContainerRecord, space: Space, identity: Identity, event: TaskEvent): boolean {
+    if (known.goneBootNs !== null || known.unique === space.unique || known.state === 'created') return false;
+    if (identityOfCgroups(event) !== null) return false;
+    const sharesProcesses = known.pidns === event.pidns || known.pidns === event.pidnsParent;
+    return !sharesProcesses || known.cgroupPath !== identity.cgroupPath;
   }
 
   /** Its program runs, or nothing was heard of one: its cgroup is final, and with that its id. */

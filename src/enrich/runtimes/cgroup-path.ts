@@ -14,7 +14,11 @@ const hex64 = '[0-9a-f]{64}';
 /** Names of cgroups made by systemd's driver: the prefix tells the runtime. */
 const scope = new RegExp(`^(docker|cri-containerd|crio|libpod|nerdctl|containerd)-(${hex64})\\.scope$`);
 const cgroupfs = new RegExp(`^(?:(libpod|crio|cri-containerd|docker)-)?(${hex64})$`);
-const monitor = /^(?:libpod|crio)-(?:conmon|payload)-|^conmon(?:-|$)/;
+const monitor = /^(?:libpod|crio)-conmon-|^conmon(?:-|$)/;
+/** Of `podman run --cgroups=split`, as quadlets have it: beside `supervisor`, in the unit's own cgroup. */
+const split = new RegExp(`^libpod-payload-(${hex64})$`);
+/** libvirt's machines are no containers, though their emulators have mount namespaces. */
+const emulator = /^qemu-\d+-/;
 const podFolder = /^(?:[\w-]*kubepods(?:-\w+)?-)?pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?$/i;
 const anyPodFolder = /^(?:[\w-]*kubepods(?:-\w+)?-)?pod([\w-]+?)(?:\.slice)?$/;
 
@@ -80,10 +84,13 @@ function otherRuntime(parts: readonly string[], i: number): { readonly id: strin
   if (lxc !== undefined && lxc !== '') return { id: lxc, runtime: 'lxc' };
   if (above === 'machine.slice') {
     const nspawn = /^systemd-nspawn@(.+)\.service$/.exec(part)?.[1] ?? /^machine-(.+)\.scope$/.exec(part)?.[1];
-    if (nspawn !== undefined) return { id: unescapeUnit(nspawn), runtime: 'systemd-nspawn' };
+    const id = unescapeUnit(nspawn ?? '');
+    if (id !== '' && !emulator.test(id)) return { id, runtime: 'systemd-nspawn' };
   }
   // `ctr run IMAGE c1` makes /default/c1: the namespace of containerd, then the id. Only at the root, for these are everyday words.
   if (i === 1 && above === 'default' && /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/.test(part)) return { id: part, runtime: 'containerd' };
+  const payload = split.exec(part)?.[1];
+  if (payload !== undefined) return { id: payload, runtime: 'podman' };
   return null;
 }
 

@@ -53,6 +53,17 @@ void t.test('without a cgroup, namespaces of processes tell', (t) => {
       { parentComm: 'runc', ownCgroup: true, places: [placeOf('/payload')] },
       { id: 'payload', runtime: 'runc' },
     ],
+    [
+      'systemd in a container has the same name everywhere: that of the cgroup above is its own',
+      { ownCgroup: true, comm: 'systemd', places: [placeOf('/web/init.scope')] },
+      { id: 'web', runtime: '' },
+    ],
+    [
+      "crun's cgroup below the one that it was given",
+      { ownCgroup: true, comm: 'crun', places: [placeOf('/shop.scope/container')] },
+      { id: 'shop.scope', runtime: 'crun' },
+    ],
+    ['a container that is called so, at the root', { ownCgroup: true, places: [placeOf('/container')] }, { id: 'container', runtime: '' }],
     ['a cgroup of its own in a place of a user', { ownCgroup: true, places: [placeOf('/home/web', [1000])] }, { id: '', runtime: '' }],
   ];
   for (const [what, event, expected] of rows) {

@@ -127,3 +127,25 @@ void t.test('of what came and went while reports had no room nobody gets a name 
   t.equal(nameAt(102, 60.5e6), 'ab');
   t.end();
 });
+
+void t.test("a cgroup's name that two containers have at once is neither's id", (t) => {
+  const { registry } = makeRegistry();
+  const started = (unique: bigint, pidns: number, path: string, kind: number): void => {
+    const parts = { mntns: Number(unique) + 300, unique, pidns, pid: pidns, ownCgroup: true, places: [placeOf(path)] };
+    registry.take(eventOf({ ...parts, kind: TASK_EVENT.NEW, time: pidns }));
+    registry.take(eventOf({ ...parts, kind, time: pidns + 1 }));
+  };
+  started(1n, 50, '/a/main', TASK_EVENT.EXEC);
+  started(2n, 60, '/b/main', TASK_EVENT.EXEC);
+  started(3n, 70, '/a/main', TASK_EVENT.EXEC);
+  t.same(
+    [...registry.live].map(({ id }) => id),
+    ['main', 'mntns-302', 'mntns-303'],
+  );
+  t.equal(new Set([1, 2, 3].map((i) => registry.spaces.current(300 + i)?.container)).size, 3, 'and each is one of its own');
+  // Another one after it may be called so.
+  registry.take(eventOf({ kind: TASK_EVENT.GONE, time: 90, mntns: 301, unique: 1n }));
+  started(4n, 95, '/b/main', TASK_EVENT.EXEC);
+  t.equal(registry.spaces.current(304)?.container?.id, 'main');
+  t.end();
+});

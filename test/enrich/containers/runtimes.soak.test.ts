@@ -309,8 +309,8 @@ const parents: Readonly<Record<Runtime, RegExp>> = {
   runc: /^\/runc-\d+-/,
   crun: /^\/crun-\d+-/,
   lxc: /^\/lxc.payload.lxc-\d+-/,
-  // It has no cgroup of its own here: no other program does on a quiet machine.
-  'systemd-nspawn': /^\/$/,
+  // Below whoever starts it, and the same for all.
+  'systemd-nspawn': /\/payload$/,
 };
 
 /** How long mount namespaces were known before a program was started in them. */

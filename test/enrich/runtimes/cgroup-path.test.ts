@@ -39,6 +39,8 @@ const cases: readonly (readonly [path: string, id: string, runtime: string, podU
   ['/lxc/web', 'web', 'lxc'],
   ['/machine.slice/systemd-nspawn@debian.service/payload', 'debian', 'systemd-nspawn'],
   ['/machine.slice/machine-my\\x2dbox.scope', 'my-box', 'systemd-nspawn'],
+  // podman run --cgroups=split, which units made of quadlets say.
+  [`/system.slice/web.service/libpod-payload-${id}`, id, 'podman'],
   // The outermost counts.
   [`/docker/${id}/docker/${other}`, id, 'docker'],
   [`/docker/${id}/kubepods/besteffort/pod${uid}/${other}`, id, 'docker'],
@@ -63,6 +65,9 @@ const nobodys: readonly string[] = [
   '/a/default/c1',
   '/default/../x',
   '/lxc.monitor.web',
+  '/system.slice/web.service/supervisor',
+  // A virtual machine of libvirt's.
+  '/machine.slice/machine-qemu\\x2d3\\x2dwindows.scope/libvirt/emulator',
   `/${'a/'.repeat(3000)}${id}`,
 ];
 

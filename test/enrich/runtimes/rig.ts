@@ -1,10 +1,12 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export type RigRuntime = 'docker' | 'containerd' | 'cri' | 'podman';
+/** Those without a daemon: `exec` of them is NAME COMMAND..., in the foreground. */
+export type BareRuntime = 'runc' | 'crun' | 'lxc' | 'systemd-nspawn';
 
 /** A pod that the rig made. */
 export interface RigPod {
@@ -21,11 +23,17 @@ const script = fileURLToPath(new URL('../../../../scripts/containers/rig.mjs', i
 export class Rig {
   readonly dir: string = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-rig-'));
   readonly sockets: Readonly<Record<RigRuntime, string>>;
+  /** What the runtimes' own programs need. */
+  readonly env: NodeJS.ProcessEnv;
   readonly #folder: string;
 
-  constructor(...runtimes: readonly RigRuntime[]) {
+  constructor(...runtimes: readonly (RigRuntime | BareRuntime)[]) {
     this.#folder = path.join(this.dir, 'rig');
-    const { runtimes: started } = JSON.parse(this.run('start', ...runtimes)) as { runtimes: Readonly<Record<string, { socket: string }>> };
+    const { runtimes: started, env } = JSON.parse(this.run('start', ...runtimes)) as {
+      runtimes: Readonly<Record<string, { socket: string }>>;
+      env: NodeJS.ProcessEnv;
+    };
+    this.env = { ...process.env, ...env };
     const socket = (name: RigRuntime): string => started[name]?.socket ?? '';
     this.sockets = { docker: socket('docker'), containerd: socket('containerd'), cri: socket('cri'), podman: socket('podman') };
   }
@@ -45,6 +53,16 @@ export class Rig {
   /** Runs a runtime's own client. */
   exec(runtime: RigRuntime, ...args: readonly string[]): string {
     return this.run('exec', runtime, ...args);
+  }
+
+  /** A container without a daemon, for as long as its command runs. */
+  bare(runtime: BareRuntime, name: string, ...command: readonly string[]): ChildProcess {
+    return spawn(process.execPath, [script, '--dir', this.#folder, 'exec', runtime, name, ...command], { stdio: ['ignore', 'ignore', 2] });
+  }
+
+  /** Where {@link bare} has its state and configurations. */
+  bareFolder(runtime: BareRuntime): string {
+    return path.join(this.#folder, 'bare', runtime);
   }
 
   pod(name: string, ...args: readonly string[]): RigPod {

@@ -8,6 +8,8 @@ import type { Sys } from './sys.ts';
 export type TurnResult =
   /** Nothing is there: wait to be woken. */
   | 'idle'
+  /** Nothing is there any more: wait to be woken. */
+  | 'drained'
   /** The turn's budget is used up: come again soon. */
   | 'more'
   /** Something is there that cannot be taken yet, and no wake-up is sure to come: look again in a while. */
@@ -27,7 +29,7 @@ export interface Pollable {
 const stuckMs = 20;
 /** After this long the sources that have not had their turn wait for the next round. */
 const serveMs = 16;
-/** Without a watch (node:ffi, Bun, a worker thread) memory is looked at by timer: at once while busy, backing off to this. */
+/** Without a watch (node:ffi, Bun, a worker thread) memory is looked at by timer: every millisecond while there is something, backing off to this. */
 const maxIdleMs = 32;
 
 /**
@@ -158,6 +160,7 @@ export class EventLoop {
     const busy: Pollable[] = [];
     const deadline = performance.now() + serveMs;
     let delay = Infinity;
+    let found = false;
     for (const source of sources) {
       if (!this.#sources.has(source) || except?.has(source) === true) continue;
       if (busy.length > 0 && performance.now() > deadline) {
@@ -171,6 +174,7 @@ export class EventLoop {
         rethrow(error);
         result = 'more';
       }
+      found ||= result === 'drained' || result === 'more';
       if (!this.#sources.has(source)) continue;
       if (result === 'more') busy.push(source);
       else if (result === 'stuck') delay = Math.min(delay, stuckMs);
@@ -179,7 +183,7 @@ export class EventLoop {
     for (const source of busy) this.#soon(source);
     if (this.#attached.size === 0) return;
     if (this.#watch === null) {
-      this.#idleMs = busy.length > 0 ? 1 : Math.min(this.#idleMs * 2, maxIdleMs);
+      this.#idleMs = found ? 1 : Math.min(this.#idleMs * 2, maxIdleMs);
       delay = Math.min(delay, this.#idleMs);
     }
     if (delay !== Infinity) this.#later(delay);

@@ -97,7 +97,8 @@ export abstract class EventSource implements Pollable {
     if (taker === null || this.#inTurn) return 'idle';
     const before = this.received;
     try {
-      return this.#drainTurn(taker, this.#turnRecords, performance.now() + this.#turnMs);
+      const result = this.#drainTurn(taker, this.#turnRecords, performance.now() + this.#turnMs);
+      return result === 'idle' && this.received !== before ? 'drained' : result;
     } finally {
       if (this.received !== before) onBatchEnd?.();
     }

@@ -86,9 +86,9 @@ void t.test('a record that comes while the position is published in mid-turn is 
     if (++seen === 128) ring.output(128, 56);
   });
   for (let i = 0; i < 128; i++) ring.output(i, 56);
-  test.equal(reader.turn(), 'idle');
+  test.equal(reader.turn(), 'drained');
   test.equal(seen, 129);
-  test.equal(reader.pendingBytes, 0, 'idle is said of an empty ring only');
+  test.equal(reader.pendingBytes, 0, 'drained is said of an empty ring only');
   reader.close();
   test.end();
 });
@@ -130,12 +130,12 @@ void t.test('a turn is bounded', async (test) => {
   test.equal(reader.turn(), 'more');
   test.equal(count, 100);
   test.equal(reader.turn(), 'more');
-  test.equal(reader.turn(), 'idle');
+  test.equal(reader.turn(), 'drained');
   test.equal(count, 250);
   const busy = ring.reserve(8);
   test.equal(reader.turn(), 'stuck');
   busy?.commit();
-  test.equal(reader.turn(), 'idle');
+  test.equal(reader.turn(), 'drained');
   test.equal(count, 251);
   reader.close();
 });
@@ -188,7 +188,7 @@ void t.test('close inside the callback, and twice', async (test) => {
     lent = record;
     if (++count === 4) reader.close();
   });
-  test.equal(reader.turn(), 'idle');
+  test.equal(reader.turn(), 'drained');
   reader.close();
   test.equal(count, 4);
   test.equal(reader.turn(), 'idle');

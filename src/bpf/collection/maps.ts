@@ -171,7 +171,18 @@ function fillMap(world: MapWorld, spec: MapSpec, map: BpfMap): void {
   if (map.type === BPF_MAP_TYPE.BPF_MAP_TYPE_ARENA) {
     // The verifier wants to know where the arena lies, whether or not it has contents.
     const { bytes } = map.mmap();
-    if (spec.data !== null) bytes.set(spec.data, world.session.arenaOffset);
+    if (spec.data === null) return;
+    const { arenaOffset } = world.session;
+    if (arenaOffset < 0 || arenaOffset + spec.data.length > bytes.length) {
+      throw new UsageError({
+        code: 'E_ARENA',
+        what: 'the arena is too small for its globals',
+        where: { map: spec.name },
+        why: `they have ${spec.data.length} bytes, the arena ${bytes.length}`,
+        next: 'make max_entries, which counts pages, larger',
+      });
+    }
+    bytes.set(spec.data, arenaOffset);
     return;
   }
   if (spec.data === null || spec.origin === 'struct_ops') return;

@@ -63,7 +63,7 @@ export function openObject(bytes: Uint8Array, options: OpenOptions = {}): Object
   const placed =
     sections.maps === null || btf === null ? [] : readBtfMaps(sections.maps, btf, { strict, pageSize: options.pageSize ?? 4096 });
   const maps = collectMaps(sections, placed, btf, externs, name);
-  const arena = placeArena(sections, maps);
+  const arena = placeArena(sections, maps, strict ? (options.pageSize ?? 4096) : null);
   const code = new Map<number, CodeSection>();
   const relocations = collectCodeRelocations({ sections, functions, maps, externs, arena, strict }, insnsOf);
   for (const { index, name: sectionName } of sections.code) {
@@ -165,12 +165,19 @@ function collectMaps(
   return maps;
 }
 
-/** The one arena map holds the globals of .addr_space.1. */
-function placeArena(sections: ObjectSections, maps: readonly MapDraft[]): MapDraft | null {
+/** The one arena map holds the globals of .addr_space.1. Whether they fit is asked where a page size is given: a user may size it yet. */
+function placeArena(sections: ObjectSections, maps: readonly MapDraft[], pageSize: number | null): MapDraft | null {
   const [arena, second] = maps.filter(({ type }) => type === BPF_MAP_TYPE.BPF_MAP_TYPE_ARENA);
   if (second !== undefined) throw arenaError(`maps ${arena?.name} and ${second.name} are both arenas`, 'an object has one arena');
   if (sections.arena === null) return arena ?? null;
   if (arena === undefined) throw arenaError('there are __arena variables, but no arena', 'declare a map of type BPF_MAP_TYPE_ARENA');
+  const { length } = sections.arena.data;
+  if (pageSize !== null && Math.ceil(length / pageSize) > arena.maxEntries) {
+    throw arenaError(
+      `its globals have ${length} bytes, the arena ${arena.maxEntries} pages`,
+      'make max_entries, which counts pages, larger',
+    );
+  }
   arena.data = sections.arena.data.slice();
   return arena;
 }

@@ -150,6 +150,15 @@ t.test('an outer map that is pinned already keeps what its maker put into it', a
   t.equal(innerId(second), put, 'libbpf fills only the outer maps that it has created, too');
 });
 
+t.test('globals that their arena is too small for are told, not thrown as a RangeError', (t) => {
+  const spec = openObject(fixture('object/arena.bpf.o'));
+  const arena = spec.maps.find(({ data, type }) => data !== null && type === BPF_MAP_TYPE.BPF_MAP_TYPE_ARENA);
+  if (arena === undefined) throw new Error('no arena');
+  arena.data = new Uint8Array(arena.maxEntries * kernel.pageSize + 1);
+  t.throws(() => loadCollection(kernel, spec), { code: 'E_ARENA', where: { map: arena.name } });
+  t.end();
+});
+
 t.test('an outer map is filled before it is pinned: whoever finds it finds its inner maps', (t) => {
   const bpffs = openFs(kernel.sys, 'bpf');
   t.teardown(() => bpffs.close());

@@ -131,6 +131,15 @@ t.test('jump tables are read for the program they are in', async (t) => {
   );
 });
 
+t.test('globals that their arena is too small for are refused by strict, as libbpf does', (t) => {
+  const bytes = fixtureBytes('arena.bpf.o');
+  t.equal(openObject(bytes, { strict: true }).maps.length > 0, true);
+  // Pages so small that ten of them do not hold the globals.
+  t.throws(() => openObject(bytes, { strict: true, pageSize: 1 }), { code: 'E_ARENA', where: { section: '.addr_space.1' } });
+  t.doesNotThrow(() => openObject(bytes, { pageSize: 1 }), 'the user may size it yet');
+  t.end();
+});
+
 t.test('arena globals are at the end of the arena where the kernel lets them be', async (t) => {
   const spec = open('arena');
   const atEnd = new LinkSession(spec, kernel({ has: () => true }));

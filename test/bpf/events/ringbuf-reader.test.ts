@@ -214,11 +214,11 @@ void t.test('pause, resume, stop, start again', async (test) => {
   };
   reader.start(take);
   test.throws(() => reader.start(take), { code: 'E_STARTED' });
-  test.equal(reader.turn(), 'idle');
+  test.equal(reader.turn(), 'drained');
   test.same(seen, [0, 1, 2, 3]);
   test.notOk(reader.active);
   reader.resume();
-  test.equal(reader.turn(), 'idle');
+  test.equal(reader.turn(), 'drained');
   test.same(seen, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   reader.stop();
   ring.output(10);

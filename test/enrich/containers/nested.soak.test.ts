@@ -128,6 +128,27 @@ for (const [what, capabilities] of [['CAP_SYS_ADMIN, as older kernels want', ['s
   });
 }
 
+void t.test("in a container of docker's and with no runtime to ask: ids, and one notice", (t) => {
+  const id = docker('run', '-d', '--name', 'unasked', '--network', 'none', 'rigbox:1', '/bin/sleep', '1000');
+  t.teardown(() => docker('rm', '-f', 'unasked'));
+  const hostMounts = ['proc', 'sys', 'etc'].flatMap((name) => ['-v', `/${name}:/host/${name}:ro`]);
+  const command = (words: string): string =>
+    `node ${root}/build/src/cli/rawbpf.js ${words} --host-root /host -o json 2>/tmp/notices; echo "exit $?"; cat /tmp/notices`;
+  const said = (words: string): readonly string[] =>
+    docker(
+      ...['run', '--rm', '--network', 'none', '--cap-add', 'ALL', '--cap-drop', 'SYS_RESOURCE', ...unconfined, ...mounts, ...hostMounts],
+      ...['--tmpfs', '/tmp', '-e', 'HOME=/tmp', 'rigbox:1', 'sh', '-c', command(words)],
+    ).split('\n');
+  const list = said('list-containers');
+  const end = list.indexOf('exit 0');
+  const pid = Number(docker('inspect', '-f', '{{.State.Pid}}', 'unasked'));
+  t.ok(end > 0 && list.slice(0, end).some((line) => line.includes(`"containerId":"${id}"`) && line.includes(`"containerPid":${pid},`)));
+  t.same(list.slice(end + 1), ['rawbpf: no container runtime answers here: containers have ids, and no names']);
+  const notices = (lines: readonly string[]): readonly string[] => lines.filter((line) => line.startsWith('rawbpf: '));
+  t.same(notices(said('run trace_exec --containers-only --timeout 3')), notices(list), 'run says the same');
+  t.end();
+});
+
 // Docker 20.10 does not know CAP_BPF: namespaces made by hand, with a /proc of their own, and the host's root beside it.
 void t.test('the capabilities that the docs name are enough where tracefs is mounted', (t) => {
   docker('run', '-d', '--name', 'there', '--network', 'none', 'rigbox:1', '/bin/sleep', '1000');

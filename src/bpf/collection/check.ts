@@ -148,8 +148,7 @@ function mapVerdicts(kernel: Kernel, spec: ObjectSpec, error: RawbpfError | null
   const hasStructOps = spec.maps.some(({ structOps }) => structOps !== null);
   const session = hasStructOps && (spec.littleEndian || !spec.strict) ? new LinkSession(spec, kernel.target(), { programs: [] }) : null;
   // Externs come first: where they cannot be found, libbpf has not looked for the kernel's structs yet.
-  const linked = session === null || (spec.strict && session.hasExternError) ? [] : session.structOps;
-  const sizes = new Map(linked.map(({ map, valueSize }) => [map, valueSize]));
+  const sizes = session === null || (spec.strict && session.hasExternError) ? new Map<string, number>() : session.structOpsSizes;
   const reached = spec.strict ? mapsReached(spec, error) : spec.maps.length;
   return spec.maps.map((map, index) => {
     const verdict = { ...mapVerdict(kernel, map), valueSize: sizes.get(map.name) ?? map.valueSize };

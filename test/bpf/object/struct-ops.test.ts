@@ -98,3 +98,16 @@ t.test('what does not fit is an error that names the member', async (t) => {
     message: /no struct bpf_struct_ops_some_ops/,
   });
 });
+
+t.test('a map whose members do not fit is sized as libbpf sizes it, and none after it', (t) => {
+  const wide = btfOf(types(8));
+  const spec = open('struct_ops');
+  const sizes = (strict: boolean): unknown =>
+    [...new LinkSession({ ...spec, strict }, kernel({ vmlinuxBtf: () => wide })).structOpsSizes].toSorted();
+  t.same(sizes(true), [['plain', 64]]);
+  t.same(sizes(false), [
+    ['linked', 64],
+    ['plain', 64],
+  ]);
+  t.end();
+});

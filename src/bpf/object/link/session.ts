@@ -62,6 +62,11 @@ export class LinkSession {
     this.error = this.#externs.error ?? structOpsError ?? this.#functionBodies().error;
   }
 
+  /** By struct_ops map, the size of the kernel's struct, as far as libbpf would have come. */
+  get structOpsSizes(): ReadonlyMap<string, number> {
+    return this.#structOps.sizes;
+  }
+
   /** Whether what libbpf gives the object up for is an extern that cannot be found. */
   get hasExternError(): boolean {
     return this.#externs.error !== null;

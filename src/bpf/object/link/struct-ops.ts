@@ -23,6 +23,8 @@ export interface ResolvedStructOps {
   readonly targets: ReadonlyMap<string, StructOpsTarget>;
   /** Programs whether they load, where struct_ops maps decide it; others are not listed. */
   readonly loads: ReadonlyMap<string, boolean>;
+  /** By map, the size of the kernel's struct around it; also of maps that fail once it is found, as libbpf sizes them. */
+  readonly sizes: ReadonlyMap<string, number>;
   /** Failures by map. */
   readonly errors: ReadonlyMap<string, RawbpfError>;
 }
@@ -32,17 +34,22 @@ export function resolveStructOps(spec: ObjectSpec, target: TargetKernel): Resolv
   const maps: LinkedStructOps[] = [];
   const targets = new Map<string, StructOpsTarget>();
   const errors = new Map<string, RawbpfError>();
+  const sizes = new Map<string, number>();
   const declared = spec.maps.filter(({ structOps }) => structOps !== null);
   for (const map of declared) {
     if (!map.autocreate || spec.btf === null) continue;
     try {
-      maps.push(new StructOpsFit(spec, spec.btf, map, target, targets).fit());
+      const fit = new StructOpsFit(spec, spec.btf, map, target, targets);
+      const { size } = fit.wrapper;
+      // libbpf looks at no map after one that failed.
+      if (!spec.strict || errors.size === 0) sizes.set(map.name, size);
+      maps.push(fit.fit());
     } catch (error) {
       if (!(error instanceof RawbpfError)) throw error;
       errors.set(map.name, error);
     }
   }
-  return { maps, targets, loads: loadsOf(declared), errors };
+  return { maps, targets, loads: loadsOf(declared), sizes, errors };
 }
 
 /** A program that struct_ops maps refer to is loaded if one of them is created. */
@@ -60,17 +67,21 @@ class StructOpsFit {
   readonly #map: MapSpec;
   readonly #target: TargetKernel;
   readonly #targets: Map<string, StructOpsTarget>;
+  readonly #local: BtfComposite;
+  readonly #value: KernelType;
+  readonly #kernelId: number;
+  readonly #holder: BtfMember;
+  /** The kernel's struct around the one that the map is of. */
+  readonly wrapper: BtfComposite;
 
+  /** Finds the kernel's types; throws E_STRUCT_OPS where it has none. */
   constructor(spec: ObjectSpec, btf: Btf, map: MapSpec, target: TargetKernel, targets: Map<string, StructOpsTarget>) {
     this.#spec = spec;
     this.#btf = btf;
     this.#map = map;
     this.#target = target;
     this.#targets = targets;
-  }
-
-  fit(): LinkedStructOps {
-    const local = this.#struct(this.#btf, this.#map.structOps?.typeId ?? 0);
+    const local = (this.#local = this.#struct(this.#btf, this.#map.structOps?.typeId ?? 0));
     const name = essentialName(local.name);
     const value = findKernelType(this.#target, `bpf_struct_ops_${name}`, 'STRUCT');
     if (value === null) throw this.#error(`the kernel has no struct bpf_struct_ops_${name}`);
@@ -79,11 +90,20 @@ class StructOpsFit {
     const wrapper = this.#struct(value.btf, value.id);
     const holder = wrapper.members.find(({ typeId }) => typeId === kernelId);
     if (holder === undefined) throw this.#error(`struct ${name} is not in struct ${wrapper.name}`);
-    const base = Math.floor(holder.bitOffset / 8);
+    this.#value = value;
+    this.#kernelId = kernelId;
+    this.#holder = holder;
+    this.wrapper = wrapper;
+  }
+
+  fit(): LinkedStructOps {
+    const { wrapper } = this;
+    const [value, kernelId] = [this.#value, this.#kernelId];
+    const base = Math.floor(this.#holder.bitOffset / 8);
     const data = new Uint8Array(wrapper.size);
     const programs: { offset: number; program: string }[] = [];
     const kernel = this.#struct(value.btf, kernelId);
-    local.members.forEach((member, index) => {
+    this.#local.members.forEach((member, index) => {
       const program = this.#member(member, index, kernel, value, kernelId, data, base);
       if (program !== null) programs.push(program);
     });

@@ -177,16 +177,18 @@ export class PerfReader extends EventSource {
       this.#first = (this.#first + 1) % open.length;
       open = [...open.slice(this.#first), ...open.slice(0, this.#first)];
     }
-    while (open.length > 0) {
-      const rest: PerfRing[] = [];
-      for (const ring of open) {
+    // Those with more are moved up within the list: a new list for each round would be made every 16 KiB.
+    for (let count = open.length; count > 0;) {
+      let rest = 0;
+      for (let i = 0; i < count; i++) {
+        const ring = open[i] as PerfRing;
         const left = maxRecords - (this.received - start);
         if (left <= 0 || (bounded && performance.now() >= deadline)) return 'more';
         this.#draining = ring;
-        if (ring.drain(block, taker, bounded ? Math.min(left, slice) : left, deadline)) rest.push(ring);
+        if (ring.drain(block, taker, bounded ? Math.min(left, slice) : left, deadline)) open[rest++] = ring;
         if (block.halted) return 'idle';
       }
-      open = rest;
+      count = rest;
     }
     return 'idle';
   }

@@ -32,7 +32,10 @@ export class Delivery {
     this.#options = options;
     this.#sink = sink;
     this.#onFull = onFull;
-    this.#held = new HeldEvents(options.maxHeldBytes ?? 16 << 20);
+    const timed = options.parts?.filter((part) => part.asOf !== undefined) ?? [];
+    this.#held = new HeldEvents(options.maxHeldBytes ?? 16 << 20, (time) => {
+      for (const part of timed) part.asOf?.(time);
+    });
   }
 
   /** Events that came. */

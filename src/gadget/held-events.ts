@@ -31,6 +31,8 @@ export interface Lane {
 interface Held {
   readonly lane: Lane;
   readonly view: DataView;
+  /** When it came, as performance.now() gives it. */
+  readonly came: number;
 }
 
 /** Bytes that a held event costs beside its own. */
@@ -42,6 +44,7 @@ const overhead = 160;
  */
 export class HeldEvents {
   readonly #maxBytes: number;
+  readonly #asOf: (time: number | null) => void;
   readonly #records = new Map<DataSource, EventRecord>();
   #queue: Held[] = [];
   #head = 0;
@@ -49,7 +52,9 @@ export class HeldEvents {
   /** A judge is asked: what it finds out must not move the queue under the event that it is asked about. */
   #judging = false;
 
-  constructor(maxBytes: number) {
+  /** `asOf` is told when an event came before it is judged and delivered, and null afterwards. */
+  constructor(maxBytes: number, asOf: (time: number | null) => void = () => {}) {
+    this.#asOf = asOf;
     this.#maxBytes = maxBytes;
   }
 
@@ -64,7 +69,7 @@ export class HeldEvents {
   push(lane: Lane, view: DataView, offset: number, length: number): void {
     const copy = new Uint8Array(length);
     copy.set(new Uint8Array(view.buffer, view.byteOffset + offset, length));
-    this.#queue.push({ lane, view: new DataView(copy.buffer) });
+    this.#queue.push({ lane, view: new DataView(copy.buffer), came: performance.now() });
     this.#bytes += length + overhead;
     while (this.#bytes > this.#maxBytes && this.length > 0) this.#next(true);
   }
@@ -86,7 +91,16 @@ export class HeldEvents {
 
   /** Decides the oldest; false where it has to be held still. */
   #next(last: boolean): boolean {
-    const { lane, view } = this.#queue[this.#head] as Held;
+    const held = this.#queue[this.#head] as Held;
+    this.#asOf(held.came);
+    try {
+      return this.#decide(held, last);
+    } finally {
+      this.#asOf(null);
+    }
+  }
+
+  #decide({ lane, view }: Held, last: boolean): boolean {
     let record = this.#records.get(lane.source);
     if (record === undefined) {
       record = lane.source.makeRecord();

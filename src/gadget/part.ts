@@ -42,6 +42,8 @@ export interface RunPart {
   judge?(source: DataSource): ((record: EventRecord, last: boolean) => Verdict) | null;
   /** Told how to have held events judged again: called by the part when it knows more. Held events keep their order. */
   onRelease?(release: () => void): void;
+  /** Told when a held event came (performance.now()) before it is judged again and shown, so that names are those of then; null afterwards. */
+  asOf?(time: number | null): void;
   /** Called once, after the run has detached everything; harmless when repeated. */
   close(): void;
 }

@@ -28,6 +28,7 @@ export class Cluster implements EndpointNames {
   readonly #names = new WeakMap<NamedObject, EndpointName>();
   readonly #awaited = new AwaitedAddresses();
   readonly #onPods = new Set<() => void>();
+  #asOf: number | null = null;
 
   /** Nothing is asked before {@link start}. */
   constructor(access: ClusterAccess, options: ListWatchOptions = {}) {
@@ -75,7 +76,7 @@ export class Cluster implements EndpointNames {
     // Without this a pod's address could be shown as that of one long gone.
     if (this.#podWatch.silentMs > maxSilenceMs) return null;
     const ip = address.startsWith('::ffff:') ? canonicalIp(address) : address;
-    const holder = ip === null ? null : this.#book.holder(ip);
+    const holder = ip === null ? null : this.#asOf === null ? this.#book.holder(ip) : this.#book.holderAt(ip, this.#asOf);
     if (holder === null) return null;
     let name = this.#names.get(holder);
     if (name === undefined) {
@@ -84,6 +85,11 @@ export class Cluster implements EndpointNames {
       this.#names.set(holder, name);
     }
     return name;
+  }
+
+  /** Addresses are asked for as they were at a time of the last seconds (performance.now()); null: as they are. */
+  asOf(time: number | null): void {
+    this.#asOf = time;
   }
 
   /** Whether a pod has been given to a node, less than half a minute ago, whose address the server has not told yet. */

@@ -34,7 +34,12 @@ export class EndpointPart implements RunPart {
     this.#timer.unref();
   }
 
+  asOf(time: number | null): void {
+    this.#cluster.asOf(time);
+  }
+
   close(): void {
+    this.#cluster.asOf(null);
     this.#off?.();
     this.#off = null;
     if (this.#timer !== null) clearInterval(this.#timer);

@@ -1,19 +1,41 @@
 import type { NamedObject } from './objects.ts';
+import { PastHolders } from './past-holders.ts';
 
 /** Objects by uid and by address. Every address holds all that claim it, so that none is lost when another one goes. */
 export class AddressBook {
   readonly #holders = new Map<string, NamedObject[]>();
+  readonly #past = new PastHolders();
 
   /** Who has an address: of several the one of lowest rank, of those the one told last; null where nobody has. */
   holder(ip: string): NamedObject | null {
     return this.#holders.get(ip)?.[0] ?? null;
   }
 
+  /** Who had it at a time of the last seconds (performance.now()), or was the next to have it where nobody had. */
+  holderAt(ip: string, time: number): NamedObject | null {
+    return this.#past.at(ip, time) ?? this.holder(ip);
+  }
+
   get size(): number {
     return this.#holders.size;
   }
 
-  add(object: NamedObject): void {
+  /** Some go and others come, at once. */
+  replace(gone: readonly NamedObject[], come: readonly NamedObject[]): void {
+    const before = new Map<string, NamedObject>();
+    for (const objects of [gone, come])
+      for (const { ips } of objects)
+        for (const ip of ips) {
+          const holder = this.holder(ip);
+          if (holder !== null) before.set(ip, holder);
+        }
+    for (const object of gone) this.#remove(object);
+    for (const object of come) this.#add(object);
+    const now = performance.now();
+    for (const [ip, holder] of before) if (this.holder(ip)?.uid !== holder.uid) this.#past.add(ip, holder, now);
+  }
+
+  #add(object: NamedObject): void {
     for (const ip of object.ips) {
       const holders = this.#holders.get(ip);
       if (holders === undefined) this.#holders.set(ip, [object]);
@@ -24,7 +46,7 @@ export class AddressBook {
     }
   }
 
-  remove(object: NamedObject): void {
+  #remove(object: NamedObject): void {
     for (const ip of object.ips) {
       const holders = this.#holders.get(ip);
       const at = holders?.indexOf(object) ?? -1;
@@ -87,34 +109,30 @@ export class ObjectStore<T extends NamedObject> {
       this.#fresh.set(object.uid, object);
       return;
     }
-    this.#forget(object.uid);
+    const before = this.#objects.get(object.uid);
     this.#objects.set(object.uid, object);
-    this.#book.add(object);
+    this.#book.replace(before === undefined ? [] : [before], [object]);
     this.#told(object.uid, object);
   }
 
   /** By uid: a namesake that was made meanwhile stays. */
   deleted(value: unknown): void {
     const uid = this.#uidOf(value);
-    this.#forget(uid);
+    const before = this.#objects.get(uid);
+    if (before !== undefined) {
+      this.#objects.delete(uid);
+      this.#book.replace([before], []);
+    }
     this.#told(uid, null);
   }
 
   listed(): void {
     if (this.#fresh === null) return;
-    for (const object of this.#objects.values()) this.#book.remove(object);
     const before = this.#objects;
     this.#objects = this.#fresh;
     this.#fresh = null;
-    for (const object of this.#objects.values()) this.#book.add(object);
+    this.#book.replace([...before.values()], [...this.#objects.values()]);
     for (const uid of before.keys()) if (!this.#objects.has(uid)) this.#told(uid, null);
     for (const object of this.#objects.values()) this.#told(object.uid, object);
-  }
-
-  #forget(uid: string): void {
-    const before = this.#objects.get(uid);
-    if (before === undefined) return;
-    this.#objects.delete(uid);
-    this.#book.remove(before);
   }
 }

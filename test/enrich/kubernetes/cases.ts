@@ -264,6 +264,53 @@ export function clusterCases(t: Test, serverOf: () => TestServer, churnPods: num
     await until(() => !cluster.expectsPods, 'nobody is expected');
   });
 
+  t.test('a held event is shown with the name of whom the address belonged to when it came', async (t) => {
+    const server = serverOf();
+    const cluster = await started(server);
+    const part = new EndpointPart(cluster);
+    const { source } = openAdvisor({ pods: new Map(), addresses: new Map() });
+    const held = new HeldEvents(1 << 20, (time) => part.asOf(time));
+    part.onRelease(() => held.release());
+    t.teardown(() => {
+      part.close();
+      cluster.close();
+    });
+    const shown: string[] = [];
+    const lane: Lane = {
+      source,
+      judge: part.judge(source),
+      deliver(record) {
+        const address = source.field('endpoint.addr').text(record, record.offset);
+        shown.push(`${address} ${cluster.endpoint(address)?.name ?? 'raw'}`);
+      },
+    };
+    const event = (address: string): void => {
+      const bytes = rowBytes(source, { netns: 1, egress: true, address, port: 80 });
+      held.push(lane, new DataView(bytes.buffer), 0, bytes.length);
+      held.release();
+    };
+    await server.create(pods, pod('first'));
+    await server.patchStatus(`${pods}/first`, running('10.92.1.1'));
+    await until(() => cluster.endpoint('10.92.1.1')?.name === 'first', 'the first pod has the address');
+    await server.create(pods, pod('awaited'));
+    await until(() => cluster.expectsPods, 'another one is expected');
+    event('10.92.1.2');
+    event('10.92.1.1');
+    t.equal(held.length, 2, 'the second event waits behind the first');
+    await server.remove(`${pods}/first`);
+    await server.create(pods, pod('second'));
+    await server.patchStatus(`${pods}/second`, running('10.92.1.1'));
+    await until(() => cluster.endpoint('10.92.1.1')?.name === 'second', 'the address is used again');
+    event('10.92.1.1');
+    // As late as the first event can be shown.
+    await server.patchStatus(`${pods}/awaited`, running('10.92.1.2'));
+    await until(() => held.length === 0, 'all are shown');
+    t.same(shown, ['10.92.1.2 awaited', '10.92.1.1 first', '10.92.1.1 second']);
+    t.equal(cluster.endpoint('10.92.1.1')?.name, 'second', 'and what comes now is of the second');
+    for (const name of ['awaited', 'second']) await server.remove(`${pods}/${name}`);
+    await until(() => !cluster.expectsPods, 'nobody is expected');
+  });
+
   t.test('what a user may not see is told once; the rest goes on', async (t) => {
     const server = serverOf();
     const notices: string[] = [];

@@ -33,11 +33,14 @@ export interface Column {
   text(i: number): string;
 }
 
+/** Room for more is no batch: 128 MiB for a column of 64 bits. */
+const maxCapacity = 2 ** 24;
+
 /** What {@link ColumnBatch} holds. */
 export interface ColumnOptions {
   /** Fields by name; those the event has as they are (numbers, text, bytes, arrays of numbers) unless given. */
   readonly fields?: readonly string[];
-  /** Events it has room for, at least 1024; 1024 unless given. */
+  /** Events it has room for, from 1024 (what a block may have, and what it is unless given) to 2^24. */
   readonly capacity?: number;
 }
 
@@ -82,10 +85,17 @@ export class ColumnBatch {
   readonly #record: EventRecord;
   readonly #one = new Uint32Array(1);
 
-  /** Throws UsageError `E_FIELD` for a field that the data source does not have. */
+  /** Throws UsageError `E_FIELD` for a field that the data source does not have, `E_CAPACITY` for a capacity out of its range. */
   constructor(source: DataSource, options: ColumnOptions = {}) {
     this.source = source;
-    this.capacity = Math.max(options.capacity ?? blockRecords, blockRecords);
+    this.capacity = options.capacity ?? blockRecords;
+    if (!Number.isInteger(this.capacity) || this.capacity < blockRecords || this.capacity > maxCapacity) {
+      throw new UsageError({
+        code: 'E_CAPACITY',
+        what: `the capacity of a batch must be a whole number from ${blockRecords} to ${maxCapacity}`,
+        where: { capacity: this.capacity },
+      });
+    }
     const fields = options.fields?.map((name) => source.field(name)) ?? source.fields.filter((field) => isPlain(field.slot));
     this.#filled = fields.map((field) => makeColumn(field, this.capacity));
     this.columns = this.#filled;

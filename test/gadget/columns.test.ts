@@ -73,3 +73,12 @@ void t.test('events added one by one', (test) => {
   test.throws(() => new ColumnBatch(source, { fields: ['nope'] }), { code: 'E_FIELD' });
   test.end();
 });
+
+void t.test('a capacity that is no number of events is refused before anything is allocated', (test) => {
+  const { source } = sourceFixture('event');
+  for (const capacity of [Number.NaN, Infinity, -1, 0, 1023, 1024.5, 2 ** 24 + 1]) {
+    test.throws(() => new ColumnBatch(source, { fields: ['pid'], capacity }), { code: 'E_CAPACITY' }, String(capacity));
+  }
+  test.equal(new ColumnBatch(source, { fields: ['pid'], capacity: 1025 }).capacity, 1025);
+  test.end();
+});

@@ -1,7 +1,8 @@
 import t from 'tap';
 import { parseUsdtArgs, type UsdtArg, type UsdtPlace } from '../../../src/bpf/link/usdt/arg.ts';
 import { findUsdtProbe, listUsdtProbes, parseUsdtTarget } from '../../../src/bpf/link/usdt/probes.ts';
-import { encodeSpec, specLayout, type SpecLayout } from '../../../src/bpf/link/usdt/specs.ts';
+import { encodeSpec, specLayout, UsdtSpecs, type SpecLayout } from '../../../src/bpf/link/usdt/specs.ts';
+import type { BpfMap } from '../../../src/bpf/map/map.ts';
 import { fileURLToPath } from 'node:url';
 
 const target = fileURLToPath(new URL('../../../../fixtures/usdt/target.x64', import.meta.url));
@@ -113,6 +114,24 @@ t.test('the older layout, without an index', async (t) => {
   t.equal(Buffer.from(bytes.subarray(0, 16)).toString('hex'), 'f8ffffffffffffff0200000020000120');
   t.equal(Buffer.from(bytes.subarray(192)).toString('hex'), 'ffffffffffffffff0100000000000000');
   t.equal(specLayout(200), null);
+});
+
+t.test('a place is given back where the map did not take what was to be written into it', async (t) => {
+  const refused = new Error('refused');
+  let refuses = true;
+  const map = {
+    maxEntries: 1,
+    update: () => {
+      if (refuses) throw refused;
+    },
+  } as unknown as BpfMap;
+  const specs = new UsdtSpecs(map, specLayout(304) as SpecLayout, null);
+  for (let i = 0; i < 3; i++) t.throws(() => specs.take([], 0n), refused);
+  refuses = false;
+  t.equal(specs.take([], 0n), 0);
+  t.throws(() => specs.take([], 0n), { code: 'E_USDT_FULL' });
+  specs.giveBack(0);
+  t.equal(specs.take([], 0n), 0);
 });
 
 t.test('targets and look-up', async (t) => {

@@ -106,7 +106,12 @@ export class UsdtSpecs {
         next: 'compile with a larger BPF_USDT_MAX_SPEC_CNT',
       });
     }
-    this.#specs.update(key32(id), encodeSpec(this.#layout, args, cookie));
+    try {
+      this.#specs.update(key32(id), encodeSpec(this.#layout, args, cookie));
+    } catch (error) {
+      this.giveBack(id);
+      throw error;
+    }
     return id;
   }
 

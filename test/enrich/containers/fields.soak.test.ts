@@ -14,6 +14,7 @@ t.setTimeout(600_000);
 const rig = new Rig('docker', 'containerd', 'cri', 'podman', 'runc', 'crun', 'lxc', 'systemd-nspawn');
 // However it ends: a time limit does not run teardowns.
 process.once('exit', () => rig.stop());
+process.once('SIGTERM', () => process.exit(1));
 
 const image = 'docker.io/library/rigbox:1';
 const node = 'node-1';

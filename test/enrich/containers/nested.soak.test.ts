@@ -15,6 +15,7 @@ const cache = process.env['RAWBPF_RIG_CACHE'] ?? path.join(os.homedir(), '.cache
 const rig = new Rig('docker');
 // However it ends: a time limit does not run teardowns.
 process.once('exit', () => rig.stop());
+process.once('SIGTERM', () => process.exit(1));
 
 /** Folders of the machine, for programs that no image of the rig's has: node, docker, their libraries. */
 const mounts = [

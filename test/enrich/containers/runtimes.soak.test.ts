@@ -52,6 +52,7 @@ process.once('exit', () => {
   spawnSync(process.execPath, [rigScript, 'stop'], { env: rigEnv });
   rmSync(folder, { recursive: true, force: true });
 });
+process.once('SIGTERM', () => process.exit(1));
 
 /** `rawbpf run trace_exec` beside this process. */
 class Traced {

@@ -23,8 +23,8 @@ const sys = defaultSys();
 const ringSize = 16 * 1024 * 1024;
 // Of each CPU. Filling is slow: the kernel tells of each record.
 const perfPages = 256;
-/** Rounds before those that count: the JIT works in the background, on a busy machine for a while. */
-const warmUp = 25;
+/** Rounds before those that count: the JIT works in the background, on a busy machine for a while. Perf buffers hold a sixteenth of a ring's records. */
+const warmUpRounds = { drain: 25, json: 25, perf: 80 } as const;
 
 /** The sum of the records' numbers: a captured variable would be a new heap number for each. */
 const total = new Float64Array(1);
@@ -359,7 +359,7 @@ export async function measure(key: string, programs: PeerPrograms, rounds: numbe
   const own = way.open(ownProducer);
   runners.push({ name: 'ours', producer: ownProducer, drain: async () => await own.drain(), close: () => own.close() });
   const bytes = new Set<number>();
-  for (let round = -warmUp; round < rounds; round++) {
+  for (let round = -warmUpRounds[way.mode]; round < rounds; round++) {
     for (const runner of runners) {
       const { name } = runner;
       const filled = fill(runner.producer);

@@ -41,8 +41,8 @@ export interface FindAccessOptions {
 export function findClusterAccess(options: FindAccessOptions = {}): ClusterAccess | null {
   const env = options.env ?? process.env;
   if (options.kubeconfig !== undefined) return readKubeconfig(options.kubeconfig, options.context);
-  const listed = (env['KUBECONFIG'] ?? '').split(path.delimiter).find((file) => file !== '' && existsSync(file));
-  if (listed !== undefined) return readKubeconfig(listed, options.context);
+  const listed = (env['KUBECONFIG'] ?? '').split(path.delimiter).filter((file) => file !== '' && existsSync(file));
+  if (listed.length > 0) return readKubeconfig(listed, options.context);
   const inPod = inClusterAccess(env);
   if (inPod !== null) return inPod;
   const usual = path.join(env['HOME'] ?? os.homedir(), '.kube', 'config');
@@ -63,64 +63,100 @@ export function inClusterAccess(env: Readonly<Record<string, string | undefined>
   };
 }
 
-/** Reads a kubeconfig (kubernetes.io/docs/reference/config-api/kubeconfig.v1). */
-export function readKubeconfig(file: string, contextName?: string): ClusterAccess {
-  const fail = (why: string, cause?: unknown): never => {
+/** What a user or cluster of a kubeconfig may have that would change who asks whom, and how: it is not left out in silence. */
+const unsupported: readonly (readonly [kind: 'user' | 'cluster', field: string, why: string])[] = [
+  ['user', 'exec', 'no programs are run; give it a token or a certificate'],
+  ['user', 'auth-provider', 'no programs are run; give it a token or a certificate'],
+  ['user', 'username', 'API servers take no passwords since 1.19; give it a token or a certificate'],
+  ['user', 'as', "nobody is impersonated; take a user of one's own"],
+  ['cluster', 'proxy-url', 'no proxies are used; give a server that can be reached'],
+];
+
+/** An entry of a list of a kubeconfig, and where it is. */
+interface Entry {
+  readonly value: Json;
+  readonly file: string;
+  readonly field: string;
+}
+
+/**
+ * Reads a kubeconfig (kubernetes.io/docs/reference/config-api/kubeconfig.v1). Several files count as one, as $KUBECONFIG lists them:
+ * of entries of one name, and of current contexts, the first is taken.
+ */
+export function readKubeconfig(from: string | readonly string[], contextName?: string): ClusterAccess {
+  const files = typeof from === 'string' ? [from] : from;
+  const fail = (why: string, where: { readonly file: string; readonly field?: string }, cause?: unknown): never => {
     throw new UsageError({
       code: 'E_KUBECONFIG',
       what: 'the kubeconfig cannot be used',
-      where: { file },
+      where: { ...where },
       why,
       ...(cause === undefined ? {} : { cause }),
     });
   };
-  let config: Json;
-  try {
-    config = parse(readFileSync(file, 'utf8'));
-  } catch (error) {
-    return fail(error instanceof Error ? error.message : String(error), error);
-  }
-  const named = (list: string, name: string, kind: string): Json =>
-    member(
-      elements(member(config, list)).find((each) => text(member(each, 'name')) === name) ??
-        fail(`it has no ${kind} ${JSON.stringify(name)}`),
-      kind,
-    );
-  const wanted = contextName ?? text(member(config, 'current-context'));
-  if (wanted === '') return fail('it names no current context');
-  const context = named('contexts', wanted, 'context');
-  const cluster = named('clusters', text(member(context, 'cluster')), 'cluster');
-  const userName = text(member(context, 'user'));
-  const user = userName === '' ? undefined : named('users', userName, 'user');
-  for (const kind of ['exec', 'auth-provider']) {
-    if (member(user, kind) !== undefined)
-      return fail(`user ${JSON.stringify(userName)} has ${kind}, and no programs are run; give it a token or a certificate`);
-  }
-  const server = text(member(cluster, 'server')).replace(/\/+$/, '');
-  if (!/^https?:\/\/[^/]/.test(server)) return fail(`${JSON.stringify(server)} is no URL of a server`);
-  const folder = path.dirname(path.resolve(file));
-  // Files count from the kubeconfig's folder; data is in it, in base64, and goes before files.
-  const content = (of: Json, name: string): string | null => {
-    const data = text(member(of, `${name}-data`));
-    if (data !== '') return Buffer.from(data, 'base64').toString('utf8');
-    const relative = text(member(of, name));
-    if (relative === '') return null;
+  const configs = files.map((file): Entry => {
     try {
-      return readFileSync(path.resolve(folder, relative), 'utf8');
+      return { value: parse(readFileSync(file, 'utf8')), file, field: '' };
     } catch (error) {
-      return fail(`its ${name} cannot be read`, error);
+      return fail(error instanceof Error ? error.message : String(error), { file }, error);
+    }
+  });
+  const all = { file: files.join(path.delimiter) };
+  const named = (list: string, name: string, kind: string): Entry => {
+    for (const { value, file } of configs) {
+      const found = elements(member(value, list)).find((each) => text(member(each, 'name')) === name);
+      if (found !== undefined) return { value: member(found, kind), file, field: `${list}[${name}].${kind}` };
+    }
+    return fail(`it has no ${kind} ${JSON.stringify(name)}`, { ...all, field: list });
+  };
+  const wanted = contextName ?? configs.map(({ value }) => text(member(value, 'current-context'))).find((each) => each !== '') ?? '';
+  if (wanted === '') return fail('it names no current context', { ...all, field: 'current-context' });
+  const context = named('contexts', wanted, 'context');
+  const cluster = named('clusters', text(member(context.value, 'cluster')), 'cluster');
+  const userName = text(member(context.value, 'user'));
+  const user = userName === '' ? { ...context, value: undefined } : named('users', userName, 'user');
+  for (const [kind, field, why] of unsupported) {
+    const entry = kind === 'user' ? user : cluster;
+    if (member(entry.value, field) !== undefined)
+      return fail(`${entry.field} has ${field}, and ${why}`, { file: entry.file, field: `${entry.field}.${field}` });
+  }
+  const server = text(member(cluster.value, 'server')).replace(/\/+$/, '');
+  if (!/^https?:\/\/[^/]/.test(server) || !URL.canParse(server))
+    return fail(`${JSON.stringify(server)} is no URL of a server`, { file: cluster.file, field: `${cluster.field}.server` });
+  const read = (of: Entry, name: string, file: string): string => {
+    try {
+      return readFileSync(file, 'utf8');
+    } catch (error) {
+      return fail(`its ${name} cannot be read`, { file: of.file, field: `${of.field}.${name}` }, error);
     }
   };
-  const tokenFile = orNull(text(member(user, 'tokenFile')));
+  // Files count from the folder of the kubeconfig that names them; data is in it, in base64, and goes before files.
+  const beside = (of: Entry, relative: string): string => path.resolve(path.dirname(path.resolve(of.file)), relative);
+  const content = (of: Entry, name: string): string | null => {
+    const data = text(member(of.value, `${name}-data`));
+    const relative = text(member(of.value, name));
+    if (data === '' && relative === '') return null;
+    const pem = data === '' ? read(of, name, beside(of, relative)) : Buffer.from(data, 'base64').toString('utf8');
+    if (!pem.includes('-----BEGIN ')) {
+      const field = data === '' ? name : `${name}-data`;
+      return fail(`its ${field} is no PEM`, { file: of.file, field: `${of.field}.${field}` });
+    }
+    return pem;
+  };
+  const tokenFile = orNull(text(member(user.value, 'tokenFile')));
+  if (tokenFile !== null) read(user, 'tokenFile', beside(user, tokenFile));
+  const [clientCertificate, clientKey] = [content(user, 'client-certificate'), content(user, 'client-key')];
+  if ((clientCertificate === null) !== (clientKey === null))
+    return fail('a client certificate and its key go together', { file: user.file, field: user.field });
   return {
     server,
     ca: content(cluster, 'certificate-authority'),
-    clientCertificate: content(user, 'client-certificate'),
-    clientKey: content(user, 'client-key'),
-    token: orNull(text(member(user, 'token'))),
-    tokenFile: tokenFile === null ? null : path.resolve(folder, tokenFile),
-    serverName: orNull(text(member(cluster, 'tls-server-name'))),
-    insecure: member(cluster, 'insecure-skip-tls-verify') === true,
+    clientCertificate,
+    clientKey,
+    token: orNull(text(member(user.value, 'token'))),
+    tokenFile: tokenFile === null ? null : beside(user, tokenFile),
+    serverName: orNull(text(member(cluster.value, 'tls-server-name'))),
+    insecure: member(cluster.value, 'insecure-skip-tls-verify') === true,
   };
 }
 

@@ -99,12 +99,14 @@ export class RealServer implements TestServer {
     const apiVersion = 'rbac.authorization.k8s.io/v1';
     await this.create(accounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name } });
     let tokens = 0;
+    const made: string[] = [`${accounts}/${name}`];
     return {
       token: async () => {
         // Bound to an object: it is worth nothing when that is gone.
         const bound = `${name}-${tokens++}`;
         const { metadata } = await this.create(secrets, { apiVersion: 'v1', kind: 'Secret', metadata: { name: bound } });
-        const made = await this.#send(
+        made.push(`${secrets}/${bound}`);
+        const answer = await this.#send(
           'POST',
           `${accounts}/${name}/token`,
           {
@@ -114,7 +116,10 @@ export class RealServer implements TestServer {
           },
           'application/json',
         );
-        return { text: text(at(made, 'status', 'token')), revoke: () => this.remove(`${secrets}/${bound}`) };
+        return {
+          text: text(at(answer, 'status', 'token')),
+          revoke: () => this.remove(made.splice(made.indexOf(`${secrets}/${bound}`), 1)[0] ?? ''),
+        };
       },
       grant: async () => {
         const verbs = ['get', 'list', 'watch'];
@@ -130,8 +135,11 @@ export class RealServer implements TestServer {
           roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
           subjects: [{ kind: 'ServiceAccount', name, namespace: 'shop' }],
         });
+        made.push(`${rbac}/clusterroles/${name}`, `${rbac}/clusterrolebindings/${name}`);
       },
-      remove: () => this.remove(`${accounts}/${name}`),
+      remove: async () => {
+        for (const each of made) await this.remove(each);
+      },
     };
   }
 

@@ -40,7 +40,9 @@ t.test(`${count} pods come and go: no event shows a name that the server's watch
   });
   const claims = new Map<string, Claim[]>();
   let lines = 0;
-  const curl = spawn('curl', ['-sS', '--no-buffer', ...flags, `${access.server}/api/v1/pods?watch=true`], { stdio: ['ignore', 'pipe', 2] });
+  const curl = spawn('curl', ['-sS', '--no-buffer', ...flags, `${access.server}/api/v1/pods?watch=true`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   t.teardown(() => curl.kill());
   createInterface({ input: curl.stdout }).on('line', (line) => {
     lines++;

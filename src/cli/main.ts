@@ -80,7 +80,7 @@ export async function runProgram(context: CommandContext): Promise<number> {
     const command = await load();
     const end = args.indexOf('--');
     const flags = end < 0 ? args : args.slice(0, end);
-    if (command.name !== 'run' && (flags.includes('--help') || flags.includes('-h'))) {
+    if (command.name !== 'run' && flags.some((flag) => /^(?:-h|--help(?:=(?!false$).*)?)$/s.test(flag))) {
       context.stdout.write(commandHelp(command));
       return 0;
     }

@@ -37,6 +37,7 @@ const reasons: ReadonlyMap<string, string> = new Map([
   ['EISDIR', 'it is a folder'],
   ['ENOTDIR', 'it is no folder'],
   ['ELOOP', 'its links lead round in a circle'],
+  ['ENOSPC', 'no space is left there'],
 ]);
 
 /** What to throw where a file cannot be read or written. */
@@ -44,7 +45,8 @@ export function fileError(action: 'read' | 'write', file: string, cause: unknown
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   const missingFolder = action === 'write' && code === 'ENOENT';
   const reason = missingFolder ? 'there is no such folder' : reasons.get(code);
-  return new RawbpfError({ code: 'E_FILE', what: `cannot ${action} ${file}`, why: reason ?? String(cause), cause });
+  const why = reason ?? (cause instanceof Error ? cause.message : String(cause));
+  return new RawbpfError({ code: 'E_FILE', what: `cannot ${action} ${file}`, why, cause });
 }
 
 /** Makes something of a file's bytes; what is malformed in them, or not taken, is told with the file's name. */

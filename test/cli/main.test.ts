@@ -42,6 +42,19 @@ t.test('every command has help of its own', async (t) => {
   }
 });
 
+t.test('--help is help with a value too', async (t) => {
+  for (const flag of ['--help=true', '--help=3']) t.match(await run('list', flag), { code: 0, out: /^Usage: rawbpf list/, err: '' }, flag);
+  t.match(await run('list', '--help=false'), { code: 0, out: /trace_exec/ });
+});
+
+t.test('of several objects to link the malformed one is named', async (t) => {
+  t.match(await run('link', path.join(os.tmpdir(), 'rawbpf-not-written.o'), '/dev/null'), {
+    code: 1,
+    out: '',
+    err: /^rawbpf: malformed ELF header \(object \/dev\/null, offset 0\)/,
+  });
+});
+
 t.test('mistakes in typing end with 2 and say what is wrong', async (t) => {
   const rows: readonly [readonly string[], RegExp][] = [
     [['rnu'], /unknown command rnu: did you mean run\?/],
@@ -91,6 +104,7 @@ t.test('what cannot be read or written is told in a sentence, without a stack', 
   const rows: readonly [readonly string[], string][] = [
     [['link', missing, builtin], `cannot write ${missing}: there is no such folder`],
     [['link', folder, builtin], `cannot write ${folder}: it is a folder`],
+    [['link', '/dev/full', builtin], 'cannot write /dev/full: no space is left there'],
     [['btf', 'min', builtin, '--btf', builtin, '--out', missing], `cannot write ${missing}: there is no such folder`],
     [['check', '--kernels', missing, builtin], `cannot read ${missing}: there is no such file`],
     [['check', '--kernels', builtin, builtin], `cannot read ${builtin}: it is no folder`],

@@ -96,7 +96,8 @@ export function readKubeconfig(from: string | readonly string[], contextName?: s
   };
   const configs = files.map((file): Entry => {
     try {
-      return { value: parse(readFileSync(file, 'utf8')), file, field: '' };
+      // Tags of the file's own are nothing to warn a process about.
+      return { value: parse(readFileSync(file, 'utf8'), { logLevel: 'error' }), file, field: '' };
     } catch (error) {
       return fail(error instanceof Error ? error.message : String(error), { file }, error);
     }

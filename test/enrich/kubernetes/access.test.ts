@@ -57,6 +57,16 @@ t.test('the current context, another one, files beside the kubeconfig, and data 
   });
 });
 
+t.test('tags of YAML in a kubeconfig are not warned about', async (t) => {
+  const warnings: unknown[] = [];
+  const take = (warning: unknown): void => void warnings.push(warning);
+  process.on('warning', take);
+  readKubeconfig(config('tagged', two.replace('token: abc', 'token: !secret abc')), 'dev');
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off('warning', take);
+  t.same(warnings, []);
+});
+
 t.test('what cannot be used is said', async (t) => {
   const cluster = 'clusters[far].cluster';
   const user = 'users[certificate].user';

@@ -1,6 +1,7 @@
 import { Btf } from '../../../btf/btf.ts';
 import { dedupBtf } from '../../../btf/dedup.ts';
 import { SHF, SHT, STT } from '../../../elf/constants.ts';
+import { FormatError } from '../../../error.ts';
 import { BPF_OPCODE } from '../../insn/opcodes.ts';
 import { linkError } from './error.ts';
 import { addExt, encodeExt } from './ext.ts';
@@ -20,7 +21,8 @@ export interface LinkInput {
 /**
  * Links compiled BPF objects into one, as libbpf's static linker does: sections of one name are put one after another, an
  * extern finds its definition in another object, a weak definition gives way to a strong one, globals have to agree in
- * their types. Externs that no object defines stay externs. Throws {@link StaticLinkError} that names object and symbol.
+ * their types. Externs that no object defines stay externs. Throws {@link StaticLinkError} that names object and symbol,
+ * FormatError that names the object where one is malformed.
  *
  * @example
  * import { linkObjects } from 'rawbpf/object';
@@ -31,8 +33,28 @@ export interface LinkInput {
  */
 export function linkObjects(inputs: readonly LinkInput[]): Uint8Array {
   const linker = new Linker();
-  for (const { name, bytes } of inputs) linker.add(readInput(name, bytes));
+  for (const { name, bytes } of inputs) {
+    try {
+      linker.add(readInput(name, bytes));
+    } catch (error) {
+      throw withObject(error, name);
+    }
+  }
   return linker.finish();
+}
+
+/** What is malformed in an object, told with its name: it is one of many. */
+function withObject(error: unknown, name: string): unknown {
+  if (!(error instanceof FormatError) || 'object' in error.where) return error;
+  const { code, what, where, why, next } = error;
+  return new FormatError({
+    code,
+    what,
+    where: { object: name, ...where },
+    cause: error,
+    ...(why === null ? {} : { why }),
+    ...(next === null ? {} : { next }),
+  });
 }
 
 class Linker {

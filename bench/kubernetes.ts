@@ -11,7 +11,8 @@ const page = 500;
 /** A pod as kubectl get -o json shows those of a Deployment: about 9 kB, of which managed fields are half. */
 function podJson(i: number): string {
   const app = `app-${Math.floor(i / 20)}`;
-  const hash = `${(i % 97).toString(16)}5d4f6c7b`;
+  // Twenty pods are of one ReplicaSet.
+  const hash = `${(Math.floor(i / 20) % 97).toString(16)}5d4f6c7b`;
   const pad = (bytes: number): string => 'f:x'.repeat(Math.ceil(bytes / 3));
   const container = {
     name: 'main',
@@ -29,7 +30,17 @@ function podJson(i: number): string {
       resourceVersion: String(1000 + i),
       labels: { app, 'app.kubernetes.io/part-of': 'shop', 'pod-template-hash': hash, tier: i % 3 === 0 ? 'front' : 'back' },
       annotations: { 'checksum/config': hex.repeat(5) },
-      ownerReferences: [{ apiVersion: 'apps/v1', kind: 'ReplicaSet', name: `${app}-${hash}`, uid: hex, controller: true }],
+      ownerReferences: [
+        {
+          apiVersion: 'apps/v1',
+          kind: 'ReplicaSet',
+          name: `${app}-${hash}`,
+          uid: `0e0e0e0e-1111-2222-3333-${Math.floor(i / 20)
+            .toString(16)
+            .padStart(12, '0')}`,
+          controller: true,
+        },
+      ],
       managedFields: [{ manager: 'kubelet', fieldsV1: pad(4500) }],
     },
     spec: { nodeName: `node-${i % 200}`, containers: [container], tolerations: [{ key: 'a', operator: 'Exists' }] },

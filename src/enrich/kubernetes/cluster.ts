@@ -36,7 +36,14 @@ export class Cluster implements EndpointNames {
     const intern = (each: string): string => this.#intern(each);
     const store = <T extends NamedObject>(parse: (value: unknown) => T | null): ObjectStore<T> =>
       new ObjectStore(parse, uidOf, this.#book, intern);
-    this.#pods = new ObjectStore(podObject, uidOf, this.#book, intern, (uid, pod) => this.#podChanged(uid, pod));
+    // Pods of one controller and of one node share their texts.
+    const sharing = (value: unknown): PodObject | null => {
+      const pod = podObject(value);
+      if (pod === null) return null;
+      const { kind, name } = pod.owner;
+      return { ...pod, node: intern(pod.node), ownerUid: intern(pod.ownerUid), owner: { kind: intern(kind), name: intern(name) } };
+    };
+    this.#pods = new ObjectStore(sharing, uidOf, this.#book, intern, (uid, pod) => this.#podChanged(uid, pod));
     const services = store(serviceObject);
     const nodes = store(nodeObject);
     const slices = store(sliceObject);

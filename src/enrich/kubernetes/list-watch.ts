@@ -125,7 +125,10 @@ export class ListWatch {
       if (version === '' || !Array.isArray(member(page, 'items')))
         throw new KubernetesApiError(`listing ${this.#path} failed`, 'the answer is no list', { garbage: true });
       for (const item of elements(member(page, 'items'))) this.#listener.changed(item);
-      continued = text(at(page, 'metadata', 'continue'));
+      const next = text(at(page, 'metadata', 'continue'));
+      if (next !== '' && next === continued)
+        throw new KubernetesApiError(`listing ${this.#path} failed`, 'the list never ends', { garbage: true });
+      continued = next;
     } while (continued !== '');
     this.#listener.listed();
     return version;

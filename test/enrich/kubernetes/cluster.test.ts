@@ -86,7 +86,7 @@ t.test('what a list does not tell any more is gone', async (t) => {
   await until(() => cluster.endpoint('10.0.2.1') === null, 'old is gone');
 });
 
-for (const misdeed of ['garbage', 'cut', 'no-list', 'error-500', 'stall', 'empty-event'] satisfies Misdeed[]) {
+for (const misdeed of ['garbage', 'cut', 'no-list', 'error-500', 'stall', 'empty-event', 'endless'] satisfies Misdeed[]) {
   t.test(`a server that answers with ${misdeed} costs nothing but names, and is asked again`, async (t) => {
     const server = await FakeApiServer.start();
     t.teardown(() => server.close());

@@ -23,7 +23,7 @@ interface Watcher {
 }
 
 /** What the server does instead of answering a question. */
-export type Misdeed = 'garbage' | 'stall' | 'cut' | 'no-list' | 'error-500' | 'empty-event';
+export type Misdeed = 'garbage' | 'stall' | 'cut' | 'no-list' | 'error-500' | 'empty-event' | 'endless';
 
 /** Collections by path: those of a namespace are parts of `/api/v1/pods` and the like. */
 export class FakeApiServer implements TestServer {
@@ -249,6 +249,9 @@ function misbehave(misdeed: Misdeed, response: http.ServerResponse): void {
       return;
     case 'no-list':
       response.writeHead(200).end('{"items":"many","metadata":[]}\n');
+      return;
+    case 'endless':
+      response.writeHead(200).end('{"metadata":{"resourceVersion":"1","continue":"again"},"items":[]}\n');
       return;
     case 'error-500':
       response.writeHead(500).end('etcdserver: leader changed');

@@ -111,6 +111,10 @@ export class ContainerPart implements RunPart {
     this.#map = null;
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #judge(space: Space, last: boolean): Verdict {
     if (space.verdict === 'pending' && !last) return 'hold';
     const { container } = space;

@@ -158,6 +158,10 @@ export class Cluster implements EndpointNames {
     this.#api.close();
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #podChanged(uid: string, pod: PodObject | null): void {
     if (this.#awaited.changed(uid, pod, performance.now())) for (const listener of this.#onPods) listener();
   }

@@ -50,6 +50,10 @@ export class ClusterNames implements NameSource {
     this.#inner.close();
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   async #completed(names: RuntimeNames): Promise<RuntimeNames> {
     if (names.k8s === null) return names;
     const { podUid, namespace, podName } = names.k8s;

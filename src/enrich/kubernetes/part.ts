@@ -45,4 +45,8 @@ export class EndpointPart implements RunPart {
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#timer = null;
   }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }

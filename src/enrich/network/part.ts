@@ -119,6 +119,10 @@ export class NetworkPart implements RunPart {
     this.#kernel = null;
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #attachIface(kernel: Kernel, iface: string): void {
     const ifindex = deviceIndex(kernel.sys, iface);
     const place = this.#placeOf(hostNetns());

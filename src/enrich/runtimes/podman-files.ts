@@ -48,6 +48,10 @@ export class PodmanFiles implements NameSource {
     // Nothing is held.
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #names(entry: Json): RuntimeNames {
     const id = text(member(entry, 'id'));
     // The name and what it was made from are JSON within JSON.

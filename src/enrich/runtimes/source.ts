@@ -80,6 +80,10 @@ export abstract class SocketSource implements NameSource {
     this.#abort.abort();
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   /** As lookup(), but may throw. */
   protected abstract find(query: NameQuery): Promise<RuntimeNames | null>;
   /** As list(), but may throw. */

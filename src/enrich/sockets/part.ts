@@ -69,6 +69,10 @@ export class SocketPart implements RunPart {
     shared.delete(kernel);
     use.enricher.close();
   }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }
 
 /** The gadget keeps its own maps, in which nothing is found. */

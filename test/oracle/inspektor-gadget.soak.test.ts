@@ -38,14 +38,14 @@ for (const { gadget, args = [], env, prepare, work, check } of folder === '' ? [
   if (only !== null && !only.includes(gadget)) continue;
   void t.test(gadget, async (t) => {
     // What is snapped has to be there before.
-    const before = gadget.startsWith('snapshot_') ? await work(t) : null;
+    const before = gadget.startsWith('snapshot_') ? await work(t, 0) : null;
     const running = await start(prepare?.(t) ?? path.join(folder, gadget), args, env);
     if (typeof running === 'string') {
       t.comment(`not attached: ${running}`);
       return;
     }
     counted.attached.push(gadget);
-    const ended = before ?? (await work(t));
+    const ended = before ?? (await work(t, running.pid));
     const output = await running.stop();
     stopListening();
     const lines = ended.text.trim().split('\n');

@@ -18,6 +18,17 @@ export const networkPerl: string = String.raw`
     socket(my $control, AF_INET, SOCK_DGRAM, 0); my $up = pack "a16sx22", "lo", 1; ioctl($control, 0x8914, $up) or die $!;
     print "netns ", readlink("/proc/self/ns/net") =~ /(\d+)/, "\n";
   }
+  # Waits until a process has a packet socket that runs in this namespace: a gadget comes to it only once it is there.
+  sub await_watch {
+    my ($pid) = @_;
+    for (1 .. 3000) {
+      my %held = map { (readlink($_) // "") =~ /^socket:\[(\d+)\]/ ? ($1 => 1) : () } glob "/proc/$pid/fd/*";
+      open my $table, "<", "/proc/self/net/packet" or die $!;
+      return if grep { my @row = split; $row[5] eq "1" && $held{$row[8]} } <$table>;
+      select undef, undef, undef, 0.01;
+    }
+    die "process $pid does not look";
+  }
   my $capture;
   sub start_capture { socket($capture, 17, SOCK_DGRAM, unpack "n", pack "S", 3) or die $!; nonblocking $capture }
   # Prints of each TCP packet that went out: addresses, ports, sequence number, flags, length of its data.

@@ -28,7 +28,8 @@ export interface Case {
   readonly env?: Readonly<Record<string, string>>;
   /** What has to be there before; the folder of another gadget to run in its place, if it gives one. */
   readonly prepare?: (t: Test) => string | void;
-  readonly work: (t: Test) => Promise<Ended>;
+  /** Gets the process that runs the gadget, or 0 where it runs afterwards. */
+  readonly work: (t: Test, gadget: number) => Promise<Ended>;
   readonly check: (t: Test, rows: readonly JsonEvent[], made: Made, output: GadgetOutput) => void;
 }
 
@@ -63,6 +64,7 @@ export const endpoint = (addr: string, port: unknown, proto: 'TCP' | 'UDP'): obj
 export const loopbackPair: string = String.raw`
   ${networkPerl}
   own_network();
+  await_watch($ARGV[0]) if @ARGV;
   my $server = listener(AF_INET, "127.0.0.1");
   my $client = fresh; connect($client, at(AF_INET, "127.0.0.1", port_of $server)) or die; accept(my $accepted, $server) or die;
   print "server ", port_of($server), "\nclient ", port_of($client), "\nfd ", fileno($client), " ", fileno($accepted), " ", fileno($server), "\n";

@@ -355,8 +355,8 @@ export const tracepointCases: readonly Case[] = [
   },
   {
     gadget: 'advise_networkpolicy',
-    work: async () => {
-      const made = await runPerl(loopbackPair);
+    work: async (_, gadget) => {
+      const made = await runPerl(loopbackPair, String(gadget));
       await wait(1500);
       return made;
     },

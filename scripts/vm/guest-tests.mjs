@@ -135,7 +135,7 @@ function testFiles(folder) {
 }
 
 /** Tests that turn something of the whole machine, or measure what others would disturb: when no other runs. */
-const alone = ['events/cpu-hotplug', 'collection/leak', 'events/ringbuf-reader', 'events/ringbuf-busy'];
+const alone = ['events/cpu-hotplug', 'link/order', 'collection/leak', 'events/ringbuf-reader', 'events/ringbuf-busy'];
 
 /** Runs the kernel tests, each in a process of its own, as many at a time as there are processors. */
 async function tests() {

@@ -201,6 +201,10 @@ function headers(folder) {
 }
 
 if (!values['no-build']) build();
+else if (!existsSync(path.join(root, 'build/.built'))) {
+  console.error('test-vm: --no-build, but nothing is built yet: run it once without');
+  process.exit(2);
+}
 const wanted = values.what.split(',');
 const kernels = values.kernel.filter((kernel) => kernel !== 'none');
 if (wanted.includes('tests')) for (const arch of new Set(kernels.map((kernel) => kernel.split('/')[1] ?? 'x64'))) compileForGuests(arch);

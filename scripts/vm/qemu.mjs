@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { emulator } from './emulator.mjs';
 
 export const TIMED_OUT = 124;
 
@@ -46,8 +47,10 @@ function qemuArgs(accel, kernelDir, tmp, options) {
     'lsm=landlock,lockdown,yama,bpf',
     options.append,
   ].join(' ');
+  const { command, firmware } = emulator(options);
   return [
-    arm ? 'qemu-system-aarch64' : 'qemu-system-x86_64',
+    command,
+    ...firmware.flatMap((folder) => ['-L', folder]),
     '-nodefaults',
     '-no-user-config',
     '-display',

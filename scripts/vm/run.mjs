@@ -20,6 +20,8 @@ stdout, its stderr and its exit code. stdin is empty.
   --out DIR      share DIR with the guest read-write, at the same path (may be repeated)
   --env N[=V]    set (or pass on) an environment variable (may be repeated)
   --timeout S    give up after S seconds, boot included (default 600)
+  --qemu Q       auto (default): version 10 or newer, fetched from Debian's backports where the system's is older;
+                 system: whatever is installed
   --accel A      auto (default), kvm or tcg; auto takes kvm only where the processor's own virtualisation is there,
                  and falls back to tcg when the guest does not come up
   --cpus N       (default 2)          --mem MB     (default 1024)
@@ -36,6 +38,7 @@ const known = {
   out: { type: 'string', multiple: true, default: [] },
   env: { type: 'string', multiple: true, default: [] },
   timeout: { type: 'string', default: '600' },
+  qemu: { type: 'string', default: 'auto' },
   accel: { type: 'string', default: 'auto' },
   cpus: { type: 'string', default: '2' },
   mem: { type: 'string', default: '1024' },

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import t from 'tap';
+import { skippedRuns } from '../support/patience.ts';
 import { traced } from '../support/run-gadget.ts';
 
 // Slow machines take their time.
@@ -104,11 +105,12 @@ const call = () => {
 
 void t.test('of a group the first program that loads and attaches is used', async (t) => {
   const dir = gadget('one-group', { first: 'way', second: 'way', third: 'way', fourth: 'way', fifth: 'way' });
-  const { events, stderr } = await traced(dir, args, call);
+  let seen = await traced(dir, args, call);
+  for (let again = 0; again < 5 && skippedRuns(seen.stderr) > 0; again++) seen = await traced(dir, args, call);
   t.same(
-    events.map((event) => event['who']),
+    seen.events.map((event) => event['who']),
     Array.from({ length: 10 }, () => 4),
-    stderr,
+    seen.stderr,
   );
 });
 

@@ -73,6 +73,9 @@ const anonymous = (pattern, list = bpf) =>
     .flatMap((entry) => entry.constants)
     .filter((name) => pattern.test(name));
 
+// The enum has had a name since 7.2.
+const roomFlags = bpf.find((entry) => entry.name === 'bpf_adj_room_flags')?.constants ?? [];
+
 write('cmd', 'bpf.h', [['BPF_CMD', 'Commands of bpf(2): enum bpf_cmd.', named('bpf_cmd')]]);
 write('map-type', 'bpf.h', [['BPF_MAP_TYPE', 'Map types: enum bpf_map_type.', named('bpf_map_type')]]);
 write('prog-type', 'bpf.h', [['BPF_PROG_TYPE', 'Program types: enum bpf_prog_type.', named('bpf_prog_type')]]);
@@ -87,7 +90,7 @@ write('flags', 'bpf.h', [
   [
     'BPF_F',
     'Every BPF_F_* flag; which call takes it stands in linux/bpf.h.',
-    [...anonymous(/^BPF_F_/), ...macrosOf('bpf.h', /^BPF_F_/).filter((name) => name !== 'BPF_F_ADJ_ROOM_ENCAP_L2')],
+    [...anonymous(/^BPF_F_/), ...roomFlags, ...macrosOf('bpf.h', /^BPF_F_/).filter((name) => name !== 'BPF_F_ADJ_ROOM_ENCAP_L2')],
   ],
   ['BPF_UPDATE', 'Flags of map updates.', ['BPF_ANY', 'BPF_NOEXIST', 'BPF_EXIST', 'BPF_F_LOCK']],
   ['BPF_STATS_TYPE', 'What BPF_ENABLE_STATS counts: enum bpf_stats_type.', named('bpf_stats_type')],

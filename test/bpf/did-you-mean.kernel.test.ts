@@ -1,6 +1,7 @@
 // Names in objects that are nearly right: the error says which name was meant, as the running kernel has it.
 import t from 'tap';
 import { Kernel, loadCollection } from '../../src/bpf/index.ts';
+import { hasMapType } from '../../src/bpf/features/map-types.ts';
 import { nearFunctions } from '../../src/bpf/link/kprobe.ts';
 import { Kallsyms } from '../../src/bpf/kernel/kallsyms.ts';
 import { openObject } from '../../src/bpf/object/index.ts';
@@ -122,7 +123,9 @@ t.test('a program that replaces a function of another says that it wants one', a
   });
 });
 
-t.test('a map that was not created is named where a program uses it', async (test) => {
+const hasAll = hasMapType(kernel, 'BPF_MAP_TYPE_BLOOM_FILTER') ? false : 'this kernel has not every type of map in the fixture';
+
+t.test('a map that was not created is named where a program uses it', { skip: hasAll }, async (test) => {
   const spec = openObject(fixture('object/maps.bpf.o'), { name: 'maps' });
   const maps = spec.maps.map((map) => (map.name === 'typed' ? { ...map, autocreate: false } : map));
   test.throws(() => loadCollection(kernel, { ...spec, maps }, { programs: ['use_all'], sizeUnsized: true, pinRoot: null }).close(), {

@@ -81,7 +81,7 @@ t.test('BTF made for kernels that lack a kind is taken by one that does not', { 
   t.end();
 });
 
-t.test('built and deduplicated BTF, and BTF without its layout section', (t) => {
+t.test('built and deduplicated BTF, and BTF without its layout section', { skip: newest }, (t) => {
   const builder = new BtfBuilder();
   const int = builder.add({ kind: 'INT', name: 'int', size: 4, encoding: 1, bitOffset: 0, bits: 32 });
   builder.add({

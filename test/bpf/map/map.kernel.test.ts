@@ -179,6 +179,14 @@ t.test('batches', async (t) => {
   });
 });
 
+function takesInOneStep(map: BpfMap): boolean {
+  try {
+    return map.lookupAndDelete(u32(99)) === null;
+  } catch {
+    return false;
+  }
+}
+
 t.test('batches on a kernel without them', async (t) => {
   const inner = createBackend();
   const faults = new FaultInjector(inner, hostArch(), [{ when: ({ command }) => command?.endsWith('_BATCH') === true, errno: 'EINVAL' }]);
@@ -188,8 +196,14 @@ t.test('batches on a kernel without them', async (t) => {
   t.equal(map.batch.update(keys, keys), 3);
   t.equal([...map.batch.lookup(2)].flatMap((piece) => piece.keys).length, 3);
   t.equal(map.batch.delete([u32(1), u32(9)]), 1);
-  t.equal([...map.batch.lookupAndDelete(1)].length, 2);
-  t.same([...map.keys()], []);
+  if (takesInOneStep(map)) {
+    t.equal([...map.batch.lookupAndDelete(1)].length, 2);
+    t.same([...map.keys()], []);
+  } else {
+    // Before Linux 5.14 hashes give up an entry in one step by batches alone.
+    t.throws(() => [...map.batch.lookupAndDelete(1)], { code: 'E_MAP_TAKE' });
+    t.equal([...map.keys()].length, 2, 'nothing is lost');
+  }
   t.ok(faults.injected >= 4, 'each was tried');
   map.close();
 });

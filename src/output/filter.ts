@@ -3,6 +3,8 @@ import type { Field } from '../gadget/field.ts';
 import type { EventRecord } from '../gadget/record.ts';
 import { parseInteger } from '../gadget/param-codec.ts';
 import { UsageError } from '../error.ts';
+import { Regex } from './regex/regex.ts';
+import { RegexError } from './regex/regex-error.ts';
 
 /** Says whether an event is wanted; it looks at the event's bytes and decodes only what it compares. */
 export type Predicate = (record: EventRecord) => boolean;
@@ -24,7 +26,7 @@ const decisions: Readonly<Record<Exclude<Operator, '~' | '!~'>, Decision>> = {
 
 /**
  * Compiles filters such as `proc.comm==cat,fd>2`: each is `FIELD OP VALUE` with OP one of `==` (or `=`), `!=`, `<`, `<=`, `>`,
- * `>=`, `~` and `!~` (regular expressions); a comma means and, `\,` is a comma. Integers compare exactly at any size, text by its
+ * `>=`, `~` and `!~` (regular expressions of RE2's syntax, in linear time); a comma means and, `\,` is a comma. Integers compare exactly at any size, text by its
  * characters' codes.
  *
  * `sources` are all of the gadget's, where there are several: a filter then counts for those that have the field, and
@@ -166,18 +168,24 @@ function compareText(field: Field, operator: Operator, decide: Decision, value: 
 }
 
 function matches(field: Field, wanted: boolean, pattern: string, filter: string): Predicate {
-  let expression: RegExp;
+  // Not RegExp: it goes back and forth, and a name of the right kind in an event would hold up all others.
+  const expression = regexOf(pattern, filter);
+  return (record) => expression.test(field.text(record)) === wanted;
+}
+
+function regexOf(pattern: string, filter: string): Regex {
   try {
-    expression = new RegExp(pattern, 'u');
+    return new Regex(pattern);
   } catch (error) {
+    if (!(error instanceof RegexError)) throw error;
     throw new UsageError({
       code: 'E_FILTER',
       what: `bad regular expression in the filter ${filter}`,
-      why: (error as Error).message,
+      ...(error.why === null ? {} : { why: error.why }),
+      ...(error.next === null ? {} : { next: error.next }),
       cause: error,
     });
   }
-  return (record) => expression.test(field.text(record)) === wanted;
 }
 
 function booleanOf(value: string, filter: string): number {

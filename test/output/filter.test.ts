@@ -57,6 +57,22 @@ void t.test('filters against the event that the fixture has', (t) => {
   t.end();
 });
 
+void t.test('a regular expression is of RE2 and takes linear time, whatever the text', (t) => {
+  const { source, record } = sourceFixture('event');
+  t.throws(() => compileFilter(source, 'error~a(?=b)'), { code: 'E_FILTER', message: /lookahead is not supported, at character 2/ });
+  t.throws(() => compileFilter(source, 'error!~(a)\\1'), { code: 'E_FILTER', message: /backreferences are not supported, at character 4/ });
+  // A file's name of 4,095 characters, as a hostile program may open it.
+  const field = source.field('error');
+  const hostile = `${'a'.repeat(4_094)}!`;
+  Object.defineProperty(field, 'text', { value: () => hostile });
+  const start = process.cpuUsage();
+  t.equal(compileFilter(source, 'error~^(a+)+$')(record), false);
+  t.equal(compileFilter(source, 'error!~^(([a-z])+.)+[A-Z]([a-z])+$')(record), true);
+  const { user, system } = process.cpuUsage(start);
+  t.ok(user + system < 1_000_000, `${user + system} us`);
+  t.end();
+});
+
 void t.test('numbers past 2^53 are told apart', (t) => {
   const { source, record } = sourceFixture('shapes');
   const cases: readonly (readonly [string, boolean])[] = [

@@ -43,7 +43,7 @@ const options: readonly OptionSpec[] = [
     short: 'F',
     value: 'RULES',
     multiple: true,
-    help: 'events to show: FIELD OP VALUE[,...] with ==, !=, <, <=, >, >=, ~, !~',
+    help: 'events to show: FIELD OP VALUE[,...] with ==, !=, <, <=, >, >=, ~, !~ (regular expressions as RE2 has them)',
   },
   { name: 'sort', value: 'LIST', help: 'order of what iterators and maps give: a,-b' },
   { name: 'max-entries', value: 'N', help: 'how many of what iterators and maps give to show; of other events, after how many to stop' },

@@ -99,14 +99,12 @@ export class Netns {
 
   /** Rows of a table of /proc/net without its head. */
   table(name: string): readonly (readonly string[])[] {
-    const rows = readFileSync(`/proc/${this.pid}/net/${name}`, 'utf8').trim().split('\n').slice(1);
-    return rows.map((line) => line.trim().split(/\s+/));
+    return tableOf(this.pid, name);
   }
 
-  /** Whether a process has a packet socket that runs (column 6 of /proc/net/packet) here. */
+  /** Whether a process has a packet socket that runs here. */
   isWatchedBy(pid: number): boolean {
-    const sockets = socketsOf(pid);
-    return this.table('packet').some((row) => row[5] === '1' && sockets.has(row[8] ?? ''));
+    return isWatched(this.pid, pid);
   }
 
   /** Ends the process that keeps the namespace, which ends with it. */
@@ -120,6 +118,18 @@ export class Netns {
   get #enter(): readonly string[] {
     return ['-t', String(this.pid), '-n', '--'];
   }
+}
+
+/** Rows of a table of /proc/net, of a process's network namespace, without its head. */
+export function tableOf(pid: number, name: string): readonly (readonly string[])[] {
+  const rows = readFileSync(`/proc/${pid}/net/${name}`, 'utf8').trim().split('\n').slice(1);
+  return rows.map((line) => line.trim().split(/\s+/));
+}
+
+/** Whether a process has a packet socket that runs (column 6 of /proc/net/packet) in the network namespace of another. */
+export function isWatched(pid: number, watcher: number): boolean {
+  const sockets = socketsOf(watcher);
+  return tableOf(pid, 'packet').some((row) => row[5] === '1' && sockets.has(row[8] ?? ''));
 }
 
 /** Inode numbers of the sockets that a process holds. */

@@ -122,7 +122,10 @@ export interface Observation {
   /** Whose the packet is: of the process that sends it, or of the one that receives it. */
   readonly side: 'sends' | 'receives';
   readonly isAnswer: boolean;
-  /** The process that the payload, or the receiver itself, names; 0 where several may receive it. */
+  /**
+   * The process that the payload, or the receiver itself, names. Who asks receives the answer, and who answers has received the
+   * question; 0 where nobody answers.
+   */
   readonly pid: number;
   /** Several processes hold the socket that it comes to: none may be named. */
   readonly isShared: boolean;
@@ -149,17 +152,24 @@ export async function runCases(args: readonly string[] = []): Promise<{ cases: M
   const receivers = new Map(Array.from(out.matchAll(/receives (\S+) (\d+)/g), ([, name = '', pid]) => [name, Number(pid)]));
   const shared = new Set(Array.from(out.matchAll(/shared (\S+)/g), ([, name = '']) => name));
   const cases = new Map<string, Observation[]>();
-  for (const event of events) {
+  const messages = events.flatMap((event) => {
     const [, sender, name = ''] = /^p(\d+)-(.*)\.mark\.$/.exec(String(event['name']).replaceAll('\\', '')) ?? [];
-    if (sender === undefined || event['netns_id'] !== netns) continue;
+    if (sender === undefined || event['netns_id'] !== netns) return [];
     const isAnswer = event['qr'] === 'R';
+    // Questions and their answers have the port of who asks in common.
+    const { port } = event[isAnswer ? 'dst' : 'src'] as { readonly port: number };
+    return [{ event, name, sender: Number(sender), isAnswer, talk: `${name} ${port}` }];
+  });
+  const askers = new Map(messages.filter(({ isAnswer }) => !isAnswer).map(({ talk, sender }) => [talk, sender]));
+  const answerers = new Map(messages.filter(({ isAnswer }) => isAnswer).map(({ talk, sender }) => [talk, sender]));
+  for (const { event, name, sender, isAnswer, talk } of messages) {
     const side = event['pkt_type'] === 'OUTGOING' ? 'sends' : 'receives';
-    const pid = side === 'sends' ? Number(sender) : isAnswer ? 0 : (receivers.get(name) ?? 0);
+    const receiver = isAnswer ? askers.get(talk) : (receivers.get(name) ?? answerers.get(talk));
     const all = cases.get(name) ?? [];
     all.push({
       side,
       isAnswer,
-      pid,
+      pid: side === 'sends' ? sender : (receiver ?? 0),
       isShared: side === 'receives' && !isAnswer && shared.has(name),
       told: event.proc.pid,
       comm: event.proc.comm,

@@ -80,6 +80,7 @@ export class RealContainers {
     });
     // However it ends: a time limit runs no teardown.
     process.once('exit', () => this.close());
+    process.once('SIGTERM', () => process.exit(1));
     if (started.status !== 0) throw new Error(`the rig did not start: ${started.stderr}`);
     this.#rig = JSON.parse(started.stdout) as Rig;
     mkdirSync(path.join(this.folder, 'mark'));

@@ -5,7 +5,7 @@
 #ifndef GADGET_MNTNS_FILTER_H
 #define GADGET_MNTNS_FILTER_H
 
-#include <gadget/types.h>
+#include <gadget/mntns.h>
 
 #include <bpf/bpf_helpers.h>
 #include <gadget/libbpf_compat.h>

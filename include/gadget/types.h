@@ -45,6 +45,9 @@ struct gadget_l4endpoint_t {
 /** Inode number of a mount namespace: names the container that an event belongs to. */
 typedef __u64 gadget_mntns_id;
 
+/** The older name of gadget_mntns_id. */
+typedef gadget_mntns_id mnt_ns_id_t;
+
 /** Inode number of a network namespace: names the container where gadget_mntns_id can't. */
 typedef __u32 gadget_netns_id;
 

@@ -195,3 +195,16 @@ for (const clang of ['clang-14', 'clang-19']) {
     }
   });
 }
+
+void t.test('names of the first releases', { skip: hasCompiler('clang-19') ? false : 'clang-19 is not installed' }, async (t) => {
+  const compiler = new BpfCompiler();
+  t.teardown(() => compiler.close());
+  // gadget_get_mntns_id() came with the filter, and what it returns had another name.
+  const older = enriched.replace('#include <gadget/mntns.h>\n', '').replace('gadget_mntns_id  ', 'mnt_ns_id_t  ');
+  t.notMatch(older, /mntns\.h|gadget_mntns_id  /, 'the older names alone');
+  const { object, stderr } = compiler.compile(older);
+  if (object === null) throw new Error(stderr);
+  const { rows } = await run(object, 'ringbuf', 2);
+  for (const row of rows) t.match(row, { field3: BigInt(namespaceOf('mnt')) });
+  t.equal(rows.length, 2);
+});

@@ -1,5 +1,6 @@
 import { isAlias, isMap, isScalar, LineCounter, parseDocument, type Document, type Node, type YAMLMap } from 'yaml';
 import { FormatError } from '../error.ts';
+import { yamlReason } from '../bytes/yaml-reason.ts';
 import { applyCustomParams, type CustomParam } from './custom-params.ts';
 import type { SourceAnnotations } from './source-builder.ts';
 
@@ -87,7 +88,7 @@ export function parseMetadata(text: string, file: string, custom: ReadonlyMap<st
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
   const reader = new YamlReader(document, lines, file);
   const [error] = document.errors;
-  if (error !== undefined) throw reader.error(error.message, error.pos[0]);
+  if (error !== undefined) throw reader.error(yamlReason(error), error.pos[0]);
   const [warning] = document.warnings;
   if (warning !== undefined) reader.notice(warning.message, warning.pos[0]);
   if (document.contents === null) return noMetadata;

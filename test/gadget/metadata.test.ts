@@ -138,3 +138,11 @@ void t.test('every beginning of a file is read or refused', (t) => {
   t.ok(read > 0);
   t.end();
 });
+
+t.test('what is nested too deep for the parser is said in words', (t) => {
+  for (const open of ['[', '{a: ', '- ']) {
+    t.throws(() => parseMetadata(`name: x\nfoo: ${open.repeat(20_000)}`, 'f'), { code: 'E_GADGET_YAML' }, open);
+  }
+  t.throws(() => parseMetadata(`name: x\nfoo: ${'['.repeat(20_000)}`, 'f'), { message: /nested too deep/ });
+  t.end();
+});

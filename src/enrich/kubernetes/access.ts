@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parse } from 'yaml';
+import { yamlReason } from '../../bytes/yaml-reason.ts';
 import { UsageError } from '../../error.ts';
 import { elements, member, text, type Json } from '../json.ts';
 
@@ -99,7 +100,7 @@ export function readKubeconfig(from: string | readonly string[], contextName?: s
       // Tags of the file's own are nothing to warn a process about.
       return { value: parse(readFileSync(file, 'utf8'), { logLevel: 'error' }), file, field: '' };
     } catch (error) {
-      return fail(error instanceof Error ? error.message : String(error), { file }, error);
+      return fail(error instanceof Error ? yamlReason(error) : String(error), { file }, error);
     }
   });
   const all = { file: files.join(path.delimiter) };

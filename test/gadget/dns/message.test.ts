@@ -83,3 +83,27 @@ void t.test('no message takes long or throws', (t) => {
   t.equal(parse(pointers)?.malformed, true);
   t.end();
 });
+
+void t.test('20,000 messages with bytes of chance give what the fields can hold', (t) => {
+  const whole = hex(`${answer}${question} c00c 0001 0001 0000003c 0004 5db8d822 c00c 0005 0001 0000003c 0002 c00c`);
+  // xorshift32, the same numbers each time.
+  let state = 0x9e3779b9;
+  const next = (below: number): number => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+  const wrong: string[] = [];
+  for (let i = 0; i < 20_000; i++) {
+    const changed = Buffer.from(whole.subarray(0, 12 + next(whole.length - 11)));
+    // Pointers and lengths beyond 63 more often than chance has them.
+    for (let n = next(8); n >= 0; n--) changed[next(changed.length)] = next(3) === 0 ? 0xc0 + next(2) : next(256);
+    const message = parse(changed);
+    // Each of at most 254 bytes of a name is written as four characters at most.
+    if (message === null || message.name.length > 4 * 255 || message.addresses.length > message.answers)
+      wrong.push(changed.toString('hex'));
+  }
+  t.same(wrong, []);
+  t.end();
+});

@@ -84,6 +84,15 @@ export const noMetadata: GadgetMetadata = {
  * console.log(metadata.name, metadata.params.get('targ_failed')?.key); // trace open failed
  */
 export function parseMetadata(text: string, file: string, custom: ReadonlyMap<string, string> = new Map()): GadgetMetadata {
+  const deep = deepLine(text);
+  if (deep !== null) {
+    throw new FormatError({
+      code: 'E_GADGET_YAML',
+      what: 'malformed gadget.yaml',
+      where: { file, line: deep, column: 1 },
+      why: 'lists or maps are nested too deep',
+    });
+  }
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
   const reader = new YamlReader(document, lines, file);
@@ -94,6 +103,12 @@ export function parseMetadata(text: string, file: string, custom: ReadonlyMap<st
   if (document.contents === null) return noMetadata;
   const params = applyCustomParams(document, custom, (why, node) => reader.error(why, startOf((node ?? null) as Node | null)));
   return { ...readRoot(reader, document.contents), custom: params };
+}
+
+/** The first line that begins hundreds of lists or maps, on which the parser would stay for minutes. */
+function deepLine(text: string): number | null {
+  const at = text.search(/(?:[-?:][ \t]+){200}/);
+  return at === -1 ? null : text.slice(0, at).split('\n').length;
 }
 
 function readRoot(reader: YamlReader, root: Node): Omit<GadgetMetadata, 'custom'> {

@@ -140,9 +140,16 @@ void t.test('every beginning of a file is read or refused', (t) => {
 });
 
 t.test('what is nested too deep for the parser is said in words', (t) => {
-  for (const open of ['[', '{a: ', '- ']) {
-    t.throws(() => parseMetadata(`name: x\nfoo: ${open.repeat(20_000)}`, 'f'), { code: 'E_GADGET_YAML' }, open);
+  for (const open of ['[', '{a: ']) {
+    t.throws(() => parseMetadata(`name: x\nfoo: ${open.repeat(4_000)}`, 'f'), { code: 'E_GADGET_YAML', message: /nested too deep/ }, open);
   }
-  t.throws(() => parseMetadata(`name: x\nfoo: ${'['.repeat(20_000)}`, 'f'), { message: /nested too deep/ });
+  // Of these the parser takes a time that is the square of their number, and more.
+  for (const open of ['- ', '? ', ': ']) {
+    t.throws(
+      () => parseMetadata(`name: x\nfoo:\n  ${open.repeat(20_000)}`, 'f'),
+      { code: 'E_GADGET_YAML', message: /line 3, .*nested too deep/ },
+      open,
+    );
+  }
   t.end();
 });

@@ -5,7 +5,7 @@
 #ifndef GADGET_MNTNS_FILTER_H
 #define GADGET_MNTNS_FILTER_H
 
-#include <gadget/mntns.h>
+#include <gadget/types.h>
 
 #include <bpf/bpf_helpers.h>
 #include <gadget/libbpf_compat.h>
@@ -26,5 +26,10 @@ static __always_inline bool gadget_should_discard_mntns_id(gadget_mntns_id mntns
 {
 	return gadget_filter_by_mntns && !bpf_map_lookup_elem(&gadget_mntns_filter_map, &mntns_id);
 }
+
+// gadget_get_mntns_id() came with the filter once. It reads a struct that the headers for packets have not.
+#ifdef __VMLINUX_H__
+#include <gadget/mntns.h>
+#endif
 
 #endif

@@ -6,6 +6,7 @@ import { addContainerFields } from './container-fields.ts';
 import type { EventContext } from './context.ts';
 import type { Field } from './field.ts';
 import { flattenStruct } from './flatten.ts';
+import { leastEventSize } from './misfits.ts';
 import type { KernelStacks } from './kernel-stacks.ts';
 import type { UserStacks } from './user-stacks.ts';
 import { EventRecord } from './record.ts';
@@ -48,17 +49,20 @@ export class DataSource {
   readonly structName: string;
   /** Bytes of the struct. */
   readonly size: number;
+  /** Fewest bytes of a whole event: less than the struct where arrays of bytes end it, of which only what is used comes. */
+  readonly leastSize: number;
   /** All fields, those of nested structs after the struct itself. */
   readonly fields: readonly Field[];
   readonly annotations: ReadonlyMap<string, string>;
   readonly #byName = new Map<string, Field>();
   readonly #read: (record: EventRecord, at: number) => EventObject;
 
-  constructor(parts: Pick<DataSource, 'name' | 'kind' | 'structName' | 'size' | 'fields' | 'annotations'>) {
+  constructor(parts: Pick<DataSource, 'name' | 'kind' | 'structName' | 'size' | 'leastSize' | 'fields' | 'annotations'>) {
     this.name = parts.name;
     this.kind = parts.kind;
     this.structName = parts.structName;
     this.size = parts.size;
+    this.leastSize = parts.leastSize;
     this.fields = parts.fields;
     this.annotations = parts.annotations;
     this.#read = objectReader(parts.fields);
@@ -159,7 +163,8 @@ export function buildDataSource(parts: SourceParts): DataSource {
   addContainerFields(builder);
   const annotations = new Map(parts.annotations?.annotations);
   checkAnnotatedFields(builder);
-  return new DataSource({ name, kind: parts.kind, structName: struct.name, size, fields: [...builder.fields], annotations });
+  const leastSize = parts.kind === 'tracer' ? leastEventSize(btf, typeId) : size;
+  return new DataSource({ name, kind: parts.kind, structName: struct.name, size, leastSize, fields: [...builder.fields], annotations });
 }
 
 /** Where the value starts in a record of a map iterator: after the key, aligned as any C type may want. */

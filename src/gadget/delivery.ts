@@ -2,6 +2,7 @@ import type { EventSource } from '../bpf/events/event-source.ts';
 import type { UnsafeVisitor } from '../bpf/events/record-block.ts';
 import type { DataSource } from './data-source.ts';
 import { HeldEvents, judgeOf, type Judge } from './held-events.ts';
+import type { SizeCheck } from './misfits.ts';
 import type { Verdict } from './part.ts';
 import type { EventRecord } from './record.ts';
 import { RecordList } from './record-list.ts';
@@ -83,10 +84,11 @@ export class Delivery {
   }
 
   /** What is called for every record: nothing in it allocates, unless the event has to be held. */
-  visitor(source: DataSource, reader: EventSource, record: EventRecord): UnsafeVisitor {
+  visitor(source: DataSource, reader: EventSource, record: EventRecord, sizes: SizeCheck): UnsafeVisitor {
     const deliver = this.#deliverer(source);
     const judge = judgeOf(this.#options.parts ?? [], source);
     const held = this.#held;
+    const { least, most } = sizes;
     const ifFull = (): void => {
       if (this.#full) reader.stop();
     };
@@ -94,6 +96,7 @@ export class Delivery {
       return (view, offset, length) => {
         if (this.#full) return;
         this.#received++;
+        if (length < least || length > most) sizes.count(length);
         record.point(view, offset, length);
         // What came before it comes out before it.
         if (held.length > 0) held.push({ source, judge: null, deliver }, view, offset, length);
@@ -105,6 +108,7 @@ export class Delivery {
     return (view, offset, length) => {
       if (this.#full) return;
       this.#received++;
+      if (length < least || length > most) sizes.count(length);
       record.point(view, offset, length);
       this.#inEvents = true;
       const verdict = this.#judge(judge, record);

@@ -32,6 +32,7 @@ export type { EventObject } from './tree.ts';
 export { openGadget, type Gadget, type GadgetParts } from './gadget.ts';
 export { RecordList } from './record-list.ts';
 export { GadgetRun } from './run.ts';
+export { misfitsText, type Misfits } from './misfits.ts';
 export { missedRunsText, type MissedRuns } from './missed-runs.ts';
 export type { EventSink, RunCounters, RunOptions, RunResult, StopReason } from './run-options.ts';
 export { eventStream, type EventStreamOptions } from './stream.ts';

@@ -2,6 +2,7 @@ import type { EventRecord } from './record.ts';
 import type { DataSource } from './data-source.ts';
 import type { FetchOptions } from './batch-source.ts';
 import type { Kernel } from '../bpf/kernel/kernel.ts';
+import type { Misfits } from './misfits.ts';
 import type { MissedRuns } from './missed-runs.ts';
 import type { ParamValue } from './params.ts';
 import type { RunPart } from './part.ts';
@@ -73,4 +74,6 @@ export interface RunResult {
   readonly counters: RunCounters;
   /** Programs that the kernel did not run when it should have; none mostly. */
   readonly missed: readonly MissedRuns[];
+  /** Events that were shorter or longer than their struct; none mostly. They are among those received, and were delivered. */
+  readonly misfits: readonly Misfits[];
 }

@@ -24,6 +24,7 @@ import { LossCounter, type LossPlace } from './loss-counter.ts';
 import { kernelStackMap } from './kernel-stacks.ts';
 import { buildIdMap, userStackMap } from './user-stacks.ts';
 import { missedRuns, type MissedRuns } from './missed-runs.ts';
+import { SizeCheck, type Misfits } from './misfits.ts';
 import { maxPerfEvent, openReader } from './reader.ts';
 import type { EventRecord } from './record.ts';
 import { printable } from '../bytes/printable.ts';
@@ -39,6 +40,7 @@ interface Tracer extends LossPlace {
   readonly reader: EventSource;
   readonly record: EventRecord;
   readonly visitor: UnsafeVisitor;
+  readonly sizes: SizeCheck;
 }
 
 /** Once nothing is attached any more, parts get this long to say what held events are: their own limits are shorter. */
@@ -92,6 +94,11 @@ export class GadgetRun {
     return this.#missed ?? (this.#collection === null ? [] : missedRuns(this.#collection));
   }
 
+  /** Events whose size did not fit their struct, so far or in all. */
+  get misfits(): readonly Misfits[] {
+    return this.#tracers.flatMap(({ sizes }) => sizes.misfits);
+  }
+
   get running(): boolean {
     return this.#state === 'running';
   }
@@ -138,7 +145,7 @@ export class GadgetRun {
     if (this.#state === 'new') {
       this.#state = 'ended';
       for (const part of this.#options.parts ?? []) part.close();
-      this.#resolve({ reason: 'stopped', counters: this.counters, missed: this.missed });
+      this.#resolve({ reason: 'stopped', counters: this.counters, missed: this.missed, misfits: [] });
     } else if (this.#state === 'ending') this.#finish();
     else this.#end('stopped');
   }
@@ -235,9 +242,10 @@ export class GadgetRun {
           `events of ${source.name} have up to ${source.size} bytes: without ring buffers those longer than ${maxPerfEvent} are refused, and counted as lost`,
         );
       const record = source.makeRecord();
-      const visitor = delivery.visitor(source, reader, record);
+      const sizes = new SizeCheck(source, map.type !== BPF_MAP_TYPE.BPF_MAP_TYPE_RINGBUF, (message) => this.#notice(message));
+      const visitor = delivery.visitor(source, reader, record, sizes);
       const lostMap = declaration.lostMap === null ? null : collection.map(declaration.lostMap);
-      this.#tracers.push({ reader, map: lostMap, record, visitor });
+      this.#tracers.push({ reader, map: lostMap, record, visitor, sizes });
       reader.startUnsafe(visitor, () => delivery.turnEnd());
     }
     // Maps fill up too; what iterators show is never lost.
@@ -337,7 +345,7 @@ export class GadgetRun {
     }
     const failure = this.#delivery?.failure ?? this.#failure;
     if (failure !== null) this.#reject(failure.error);
-    else this.#resolve({ reason: this.#ending ?? 'stopped', counters: this.counters, missed: this.missed });
+    else this.#resolve({ reason: this.#ending ?? 'stopped', counters: this.counters, missed: this.missed, misfits: this.misfits });
   }
 
   /** Detaches, so that no event comes after the last look into the buffers. */

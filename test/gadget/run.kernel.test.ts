@@ -103,7 +103,9 @@ for (const buffer of ['ringbuf', 'perf'] as const) {
       Array.from({ length: 100 }, (_, i) => i),
     );
     t.equal(started.echoes, 100);
-    t.same(result, { reason: 'stopped', counters: { received: 200, delivered: 200, lost: 0, discarded: 0 }, missed: [] });
+    const sent = buffer === 'ringbuf' ? { size: 16, missing: 'pid' } : { size: 20, missing: 'error_raw' };
+    const short = { source: 'echo', struct: 'call', kind: 'short', expected: 24, events: 100, ...sent };
+    t.same(result, { reason: 'stopped', counters: { received: 200, delivered: 200, lost: 0, discarded: 0 }, missed: [], misfits: [short] });
     for (const event of started.calls) {
       t.equal(event['pid'], process.pid);
       const ms = Number((event['timestamp_raw'] as bigint) / 1_000_000n);

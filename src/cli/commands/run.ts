@@ -1,3 +1,4 @@
+import { misfitsText } from '../../gadget/misfits.ts';
 import { missedRunsText } from '../../gadget/missed-runs.ts';
 import { setTimeout as pause } from 'node:timers/promises';
 // By their own paths: what this command does not need is not loaded, and it is most of the time until a gadget is attached.
@@ -300,6 +301,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     }
     const left = output.congested ? output.unwritten : 0;
     for (const missed of result.missed) stderr.write(`${files.name}: ${printable(missedRunsText(missed))}\n`);
+    for (const misfits of result.misfits) stderr.write(`${files.name}: ${printable(misfitsText(misfits))}\n`);
     stderr.write(`${files.name}: ${counts(result.counters)}${left === 0 ? '' : `, ${left} not written`}\n`);
     return 0;
   } finally {

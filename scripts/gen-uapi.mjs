@@ -67,14 +67,8 @@ const named = (name) => {
   if (found === undefined) throw new Error(`bpf.h has no enum ${name}`);
   return found.constants;
 };
-const anonymous = (pattern, list = bpf) =>
-  list
-    .filter((entry) => entry.name === '')
-    .flatMap((entry) => entry.constants)
-    .filter((name) => pattern.test(name));
-
-// The enum has had a name since 7.2.
-const roomFlags = bpf.find((entry) => entry.name === 'bpf_adj_room_flags')?.constants ?? [];
+// Some enums have no name, and get one in a later kernel, as that of bpf_skb_adjust_room's flags did.
+const constantsLike = (pattern, list = bpf) => list.flatMap((entry) => entry.constants).filter((name) => pattern.test(name));
 
 write('cmd', 'bpf.h', [['BPF_CMD', 'Commands of bpf(2): enum bpf_cmd.', named('bpf_cmd')]]);
 write('map-type', 'bpf.h', [['BPF_MAP_TYPE', 'Map types: enum bpf_map_type.', named('bpf_map_type')]]);
@@ -90,11 +84,11 @@ write('flags', 'bpf.h', [
   [
     'BPF_F',
     'Every BPF_F_* flag; which call takes it stands in linux/bpf.h.',
-    [...anonymous(/^BPF_F_/), ...roomFlags, ...macrosOf('bpf.h', /^BPF_F_/).filter((name) => name !== 'BPF_F_ADJ_ROOM_ENCAP_L2')],
+    [...constantsLike(/^BPF_F_/), ...macrosOf('bpf.h', /^BPF_F_/).filter((name) => name !== 'BPF_F_ADJ_ROOM_ENCAP_L2')],
   ],
   ['BPF_UPDATE', 'Flags of map updates.', ['BPF_ANY', 'BPF_NOEXIST', 'BPF_EXIST', 'BPF_F_LOCK']],
   ['BPF_STATS_TYPE', 'What BPF_ENABLE_STATS counts: enum bpf_stats_type.', named('bpf_stats_type')],
-  ['BPF_RINGBUF', 'Ring buffer bits, header size and queries.', anonymous(/^BPF_(RB|RINGBUF)_/)],
+  ['BPF_RINGBUF', 'Ring buffer bits, header size and queries.', constantsLike(/^BPF_(RB|RINGBUF)_/)],
   ['BPF_CGROUP_ITER_ORDER', 'Order of a cgroup iterator: enum bpf_cgroup_iter_order.', named('bpf_cgroup_iter_order')],
   ['BPF_PSEUDO', 'Meanings of src_reg in ldimm64 and call instructions.', macrosOf('bpf.h', /^BPF_PSEUDO_/)],
 ]);

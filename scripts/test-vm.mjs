@@ -99,6 +99,7 @@ async function runKernel(kernel, what, rigFlags) {
   let left = what.includes('tests') ? wantedTests(kernel) : [];
   for (let phases = what; phases.length > 0 && !stopped; phases = left.length > 0 ? ['tests'] : []) {
     const { ended, done, begun } = await runVm(kernel, phases, rigFlags, left);
+    if (stopped) return;
     if (!ended && begun.size === 0) return report(kernel, `not ok - ${kernel}: the VM stopped during ${phases.join(', ')}`);
     for (const file of begun) {
       if (done.has(file)) continue;
@@ -154,7 +155,11 @@ function runVm(kernel, what, rigFlags, files) {
     const begun = new Set();
     // Kept as they come: a run that is cut short has not been for nothing.
     const keep = (record) => {
-      if (record.kind === 'begin') return begun.add(record.file);
+      if (record.kind === 'begin') {
+        // With the time: what hangs is told from what is slow.
+        console.log(`# ${new Date().toISOString().slice(11, 19)} ${record.file} begins`);
+        return begun.add(record.file);
+      }
       if (record.kind === 'test') done.add(record.file);
       return keepResults(root, kernel, wayOf(rigFlags), [record]);
     };

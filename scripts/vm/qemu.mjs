@@ -11,10 +11,12 @@ export const TIMED_OUT = 124;
 /** Seconds in which a guest gives a sign of life; emulated and on a busy machine it has taken 60. */
 const COMES_UP = { kvm: 60, tcg: 300 };
 
-/** The accelerators to try, in order; emulation twice, as on a busy machine a kernel now and then fails to calibrate its clock. */
+/** Emulation is tried twice: on a busy machine a kernel now and then fails to calibrate its clock. */
+const EMULATION = ['tcg', 'tcg'];
+
+/** The accelerators to try, in order. */
 export function accelerators(options) {
-  if (options.accel === 'tcg') return ['tcg', 'tcg'];
-  if (options.accel !== 'auto') return [options.accel];
+  if (options.accel !== 'auto') return options.accel === 'tcg' ? EMULATION : [options.accel];
   const same = options.arch === (process.arch === 'arm64' ? 'arm64' : 'amd64');
   // kvm_pvm and the like open /dev/kvm too, but run a stock kernel by emulating each of its instructions: not for us.
   const hardware =
@@ -22,9 +24,9 @@ export function accelerators(options) {
   try {
     fs.accessSync('/dev/kvm', fs.constants.R_OK | fs.constants.W_OK);
   } catch {
-    return ['tcg', 'tcg'];
+    return EMULATION;
   }
-  return same && hardware ? ['kvm', 'tcg', 'tcg'] : ['tcg', 'tcg'];
+  return same && hardware ? ['kvm', ...EMULATION] : EMULATION;
 }
 
 function qemuArgs(accel, kernelDir, tmp, options) {

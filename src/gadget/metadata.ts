@@ -1,6 +1,6 @@
 import { isAlias, isMap, isScalar, LineCounter, parseDocument, type Document, type Node, type YAMLMap } from 'yaml';
 import { FormatError } from '../error.ts';
-import { yamlReason } from '../bytes/yaml-reason.ts';
+import { yamlReason, yamlTooDeep } from '../bytes/yaml-depth.ts';
 import { applyCustomParams, type CustomParam } from './custom-params.ts';
 import type { SourceAnnotations } from './source-builder.ts';
 
@@ -84,13 +84,13 @@ export const noMetadata: GadgetMetadata = {
  * console.log(metadata.name, metadata.params.get('targ_failed')?.key); // trace open failed
  */
 export function parseMetadata(text: string, file: string, custom: ReadonlyMap<string, string> = new Map()): GadgetMetadata {
-  const deep = deepLine(text);
+  const deep = yamlTooDeep(text);
   if (deep !== null) {
     throw new FormatError({
       code: 'E_GADGET_YAML',
       what: 'malformed gadget.yaml',
-      where: { file, line: deep, column: 1 },
-      why: 'lists or maps are nested too deep',
+      where: { file, line: deep.line, column: 1 },
+      why: deep.why,
     });
   }
   const lines = new LineCounter();
@@ -103,12 +103,6 @@ export function parseMetadata(text: string, file: string, custom: ReadonlyMap<st
   if (document.contents === null) return noMetadata;
   const params = applyCustomParams(document, custom, (why, node) => reader.error(why, startOf((node ?? null) as Node | null)));
   return { ...readRoot(reader, document.contents), custom: params };
-}
-
-/** The first line that begins hundreds of lists or maps, on which the parser would stay for minutes. */
-function deepLine(text: string): number | null {
-  const at = text.search(/(?:[-?:][ \t]+){200}/);
-  return at === -1 ? null : text.slice(0, at).split('\n').length;
 }
 
 function readRoot(reader: YamlReader, root: Node): Omit<GadgetMetadata, 'custom'> {

@@ -45,6 +45,8 @@ export class SizeCheck {
   readonly #notice: (message: string) => void;
   #short: Misfits | null = null;
   #long: Misfits | null = null;
+  #shorts = 0;
+  #longs = 0;
 
   /** `padded`: the kernel fills events up so that they and their size (4 bytes) take a multiple of 8, as it does in perf buffers. */
   constructor(source: DataSource, padded: boolean, notice: (message: string) => void) {
@@ -56,18 +58,23 @@ export class SizeCheck {
     this.#notice = notice;
   }
 
-  /** Called for an event whose size is not from `least` to `most`. */
+  /** Called for an event whose size is not from `least` to `most`; only the first of each kind makes an object. */
   count(size: number): void {
     if (size < this.least) {
+      this.#shorts++;
       if (this.#short === null) this.#notice(misfitNotice((this.#short = this.#first('short', size))));
-      else this.#short = { ...this.#short, events: this.#short.events + 1 };
-    } else if (this.#long === null) this.#notice(misfitNotice((this.#long = this.#first('long', size))));
-    else this.#long = { ...this.#long, events: this.#long.events + 1 };
+    } else {
+      this.#longs++;
+      if (this.#long === null) this.#notice(misfitNotice((this.#long = this.#first('long', size))));
+    }
   }
 
   /** What was counted; nothing mostly. */
   get misfits(): readonly Misfits[] {
-    return [this.#short, this.#long].filter((each) => each !== null);
+    return [
+      ...(this.#short === null ? [] : [{ ...this.#short, events: this.#shorts }]),
+      ...(this.#long === null ? [] : [{ ...this.#long, events: this.#longs }]),
+    ];
   }
 
   #first(kind: 'short' | 'long', size: number): Misfits {

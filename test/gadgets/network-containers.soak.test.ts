@@ -9,6 +9,7 @@ import t, { type Test } from 'tap';
 import { Kernel } from '../../src/bpf/kernel/kernel.ts';
 import { queryAttached } from '../../src/bpf/link/query.ts';
 import { isWatched, tableOf, toolPath, until } from '../support/netns.ts';
+import { dnsQuestionPerl } from '../support/network.ts';
 import { slowness } from '../support/patience.ts';
 import { inNetworkOf, RealContainers, type RealContainer, type RealRuntime, type Told } from '../support/real-containers.ts';
 import { type GadgetOutput, type JsonEvent, RunningGadget } from '../support/run-gadget.ts';
@@ -36,14 +37,10 @@ const skip = missing.length > 0 && `not here: ${missing.map(([tool, of]) => `${t
 
 /** Asks and greets in processes of their own, and lets packets be dropped and sent again. */
 const clientPerl = String.raw`
-  use POSIX ();
+  use POSIX (); ${dnsQuestionPerl}
   my ($container, $server, $openssl, $each, $nobody) = @ARGV;
   sub ask { my $n = shift; my $pid = whoami; my $name = "p$pid-$container-q$n";
-    socket(my $s, AF_INET, SOCK_DGRAM, 0) or die $!;
-    send($s, pack("n6", $pid & 65535, 0x0100, 1, 0, 0, 0) . pack("C/a C/a C n n", $name, "test", 0, 1, 1), 0, pack_sockaddr_in(53, inet_aton $server)) or die $!;
-    my $in = ""; vec($in, fileno $s, 1) = 1; select($in, undef, undef, 30) or die "no answer";
-    recv($s, my $m, 4096, 0); my ($port) = unpack_sockaddr_in getsockname $s;
-    tell_test("asked", $container, "$name.test", $port, inet_ntoa(substr $m, -4)) }
+    tell_test("asked", $container, "$name.test", ask_dns($server, $name)) }
   sub greet { my $n = shift; my $pid = whoami; my $name = "p$pid-$container-h$n.test"; tell_test("greets", $container, $name);
     $ENV{OPENSSL_CONF} = "/dev/null"; open STDIN, "<", "/dev/null"; open STDOUT, ">", "/dev/null"; open STDERR, ">", "/dev/null";
     exec $openssl, "s_client", "-connect", "$server:443", "-servername", $name or die $! }

@@ -7,6 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { Netns, toolPath, until } from '../support/netns.ts';
+import { dnsQuestionPerl } from '../support/network.ts';
 import { slowness } from '../support/patience.ts';
 import { commOf, expectProcess, namespaceOf } from '../support/process.ts';
 import { type JsonEvent, RunningGadget } from '../support/run-gadget.ts';
@@ -32,12 +33,9 @@ const skip = missing.length > 0 && `not here: ${missing.map(([tool, of]) => `${t
 
 /** Asks once, and says which process it was, from which port, and what the answer's last four bytes, an address, are. */
 const askPerl = String.raw`
+  ${dnsQuestionPerl}
   my ($server, $label) = @ARGV; my $name = "p$$-$label";
-  socket(my $s, AF_INET, SOCK_DGRAM, 0) or die $!;
-  send($s, pack("n6", $$ & 65535, 0x0100, 1, 0, 0, 0) . pack("C/a C/a C n n", $name, "test", 0, 1, 1), 0, pack_sockaddr_in(53, inet_aton $server)) or die $!;
-  my $in = ""; vec($in, fileno $s, 1) = 1; select($in, undef, undef, 30) or die "no answer";
-  recv($s, my $m, 4096, 0); my ($port) = unpack_sockaddr_in getsockname $s;
-  print join(" ", $$, readlink("/proc/self/ns/net") =~ /(\d+)/, "$name.test", $port, inet_ntoa(substr $m, -4)), "\n";
+  print join(" ", $$, readlink("/proc/self/ns/net") =~ /(\d+)/, "$name.test", ask_dns($server, $name)), "\n";
 `;
 /** Says which process it is and becomes a client of TLS, which has the same number. */
 const helloPerl = String.raw`

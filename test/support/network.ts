@@ -2,6 +2,18 @@ import type { Ended } from './calls.ts';
 import type { JsonEvent } from './run-gadget.ts';
 
 /**
+ * Perl: `ask_dns SERVER, NAME` sends one question for NAME.test from a fresh socket, with the process's own number as id, and gives
+ * the port that it asked from and the last four bytes of the answer, an address. Wants Socket's names.
+ */
+export const dnsQuestionPerl: string = String.raw`
+  sub ask_dns { my ($server, $name) = @_;
+    socket(my $s, AF_INET, SOCK_DGRAM, 0) or die $!;
+    send($s, pack("n6", $$ & 65535, 0x0100, 1, 0, 0, 0) . pack("C/a C/a C n n", $name, "test", 0, 1, 1), 0, pack_sockaddr_in(53, inet_aton $server)) or die $!;
+    my $in = ""; vec($in, fileno $s, 1) = 1; select($in, undef, undef, 30) or die "no answer";
+    recv($s, my $m, 4096, 0); my ($port) = unpack_sockaddr_in getsockname $s; ($port, inet_ntoa(substr $m, -4)) }
+`;
+
+/**
  * Perl for tests of gadgets about the network: helpers around sockets, a network namespace of the program's own, and a capture
  * of every packet that goes out over its loopback device, read by a packet socket as tcpdump does.
  */

@@ -3,19 +3,11 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { Rig } from '../enrich/runtimes/rig.ts';
 import { toolPath, until } from './netns.ts';
 import { namespaceOf } from './process.ts';
 
-const rigScript = fileURLToPath(new URL('../../../scripts/containers/rig.mjs', import.meta.url));
-
 export type RealRuntime = 'docker' | 'containerd' | 'runc';
-
-interface Rig {
-  readonly dir: string;
-  readonly runtimes: Readonly<Record<string, { readonly socket?: string; readonly cli: readonly string[]; readonly image: string }>>;
-  readonly env: Readonly<Record<string, string>>;
-}
 
 /** A container that runs. */
 export interface RealContainer {
@@ -63,7 +55,6 @@ export class RealContainers {
   /** What the clients of the runtimes, and the containers' programs, wrote to stderr. */
   errors = '';
   readonly #rig: Rig;
-  readonly #rigEnv: NodeJS.ProcessEnv;
   readonly #clients: ChildProcess[] = [];
   readonly #registrar: ChildProcess;
   readonly #told: Told[] = [];
@@ -72,17 +63,10 @@ export class RealContainers {
   #closed = false;
 
   constructor(runtimes: readonly RealRuntime[]) {
-    this.#rigEnv = { ...process.env, RAWBPF_RIG_DIR: path.join(this.folder, 'rig') };
-    const started = spawnSync(process.execPath, [rigScript, 'start', ...runtimes], {
-      encoding: 'utf8',
-      env: this.#rigEnv,
-      maxBuffer: 1 << 24,
-    });
+    this.#rig = new Rig(...runtimes);
     // However it ends: a time limit runs no teardown.
     process.once('exit', () => this.close());
     process.once('SIGTERM', () => process.exit(1));
-    if (started.status !== 0) throw new Error(`the rig did not start: ${started.stderr}`);
-    this.#rig = JSON.parse(started.stdout) as Rig;
     mkdirSync(path.join(this.folder, 'mark'));
     this.#registrar = spawn('setpriv', ['--pdeathsig', 'KILL', 'perl', '-e', registrar, path.join(this.folder, 'mark')], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -114,7 +98,7 @@ export class RealContainers {
   async start(runtime: RealRuntime, name: string, address: string, script: string, ...args: readonly string[]): Promise<RealContainer> {
     this.say(`${name}.pl`, `${containerPerl} tell_test("started", "${name}"); ${script}`);
     const [command = '', ...words] = this.#command(runtime, name, ['/usr/bin/perl', `/mark/${name}.pl`, ...args]);
-    const client = spawn(command, words, { env: { ...process.env, ...this.#rig.env }, stdio: ['ignore', 'ignore', 'pipe'] });
+    const client = spawn(command, words, { env: this.#rig.env, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#clients.push(client);
     let errors = '';
     client.stderr?.on('data', (data: Buffer) => {
@@ -140,11 +124,9 @@ export class RealContainers {
     if (this.#closed) return;
     this.#closed = true;
     for (const { pid } of this.#told.filter(({ words }) => words[0] === 'started')) tryKill(pid);
-    if (this.#rig !== undefined) {
-      this.#registrar.kill('SIGKILL');
-      spawnSync('ip', ['link', 'del', this.bridge]);
-    }
-    spawnSync(process.execPath, [rigScript, 'stop'], { env: this.#rigEnv });
+    this.#registrar.kill('SIGKILL');
+    spawnSync('ip', ['link', 'del', this.bridge]);
+    this.#rig.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -174,7 +156,7 @@ export class RealContainers {
       return [...cli, 'run', '--rm', ...binds, image, name, ...words];
     }
     // As the rig's bare.sh does, with mounts.
-    const spec = JSON.parse(readFileSync(path.join(this.#rig.dir, 'bundle.json'), 'utf8').replace('@WORDS@', '"@WORDS@"')) as {
+    const spec = JSON.parse(readFileSync(path.join(this.#rig.folder, 'bundle.json'), 'utf8').replace('@WORDS@', '"@WORDS@"')) as {
       process: { args: readonly string[] };
       mounts: unknown[];
       hostname: string;
@@ -183,12 +165,12 @@ export class RealContainers {
     spec.process.args = words;
     spec.mounts.push(...mounts.map(([source, destination]) => ({ destination, source, type: 'bind', options: ['rbind', 'ro'] })));
     spec.hostname = name;
-    spec.root.path = path.join(this.#rig.dir, 'rootfs');
+    spec.root.path = path.join(this.#rig.folder, 'rootfs');
     for (const [, to] of mounts) mkdirSync(path.join(spec.root.path, to ?? ''), { recursive: true });
-    const bundle = path.join(this.#rig.dir, `bundle-${name}`);
+    const bundle = path.join(this.#rig.folder, `bundle-${name}`);
     mkdirSync(bundle);
     writeFileSync(path.join(bundle, 'config.json'), JSON.stringify(spec));
-    return ['runc', '--root', path.join(this.#rig.dir, 'runc-state'), 'run', '--bundle', bundle, name];
+    return ['runc', '--root', path.join(this.#rig.folder, 'runc-state'), 'run', '--bundle', bundle, name];
   }
 }
 

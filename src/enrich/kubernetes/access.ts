@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parse } from 'yaml';
-import { yamlReason } from '../../bytes/yaml-reason.ts';
+import { yamlReason, yamlTooDeep } from '../../bytes/yaml-depth.ts';
 import { UsageError } from '../../error.ts';
 import { elements, member, text, type Json } from '../json.ts';
 
@@ -96,12 +96,16 @@ export function readKubeconfig(from: string | readonly string[], contextName?: s
     });
   };
   const configs = files.map((file): Entry => {
+    let deep: ReturnType<typeof yamlTooDeep> = null;
     try {
+      const content = readFileSync(file, 'utf8');
+      deep = yamlTooDeep(content);
       // Tags of the file's own are nothing to warn a process about.
-      return { value: parse(readFileSync(file, 'utf8'), { logLevel: 'error' }), file, field: '' };
+      if (deep === null) return { value: parse(content, { logLevel: 'error' }), file, field: '' };
     } catch (error) {
       return fail(error instanceof Error ? yamlReason(error) : String(error), { file }, error);
     }
+    return fail(`line ${deep.line}: ${deep.why}`, { file });
   });
   const all = { file: files.join(path.delimiter) };
   const named = (list: string, name: string, kind: string): Entry => {

@@ -120,7 +120,7 @@ export class Regex {
       return this.#state([...places], side);
     }
     const made = this.#state([...places], side);
-    // The first state is index 0, which means unknown here: it is asked for again, and found.
+    // Never 0, which means unknown: that is the state at the text's edge, to which no character leads.
     state.next[group] = made.index;
     return made;
   }

@@ -92,6 +92,9 @@ t.test('what cannot be used is said', async (t) => {
     ['a password', withUser('username: me, password: secret'), /has username, and API servers take no passwords/, `${user}.username`],
     ['somebody else', withUser('as: root'), /has as, and nobody is impersonated/, `${user}.as`],
     ['a missing token', withUser('tokenFile: nothing'), /its tokenFile cannot be read/, `${user}.tokenFile`],
+    // The parser takes half a minute for such a line.
+    ['lists in lists', `a:\n  ${'- '.repeat(20_000)}`, /^line 2: lists or maps are nested too deep$/],
+    ['braces in braces', `a: ${'{b: '.repeat(4_000)}`, /nested too deep/],
     ['no PEM', two.replace(base64(pem('CERT')), 'AAAA'), /its client-certificate-data is no PEM/, `${user}.client-certificate-data`],
     ['no key', two.replace(/, client-key-data: \S+}/, '}'), /certificate and its key go together/, user],
     [

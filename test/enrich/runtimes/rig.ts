@@ -25,17 +25,22 @@ export class Rig {
   readonly sockets: Readonly<Record<RigRuntime, string>>;
   /** What the runtimes' own programs need. */
   readonly env: NodeJS.ProcessEnv;
+  /** How each runtime's own program is called, and what its containers are made of. */
+  readonly runtimes: Readonly<Record<string, { readonly socket?: string; readonly cli: readonly string[]; readonly image: string }>>;
   readonly #folder: string;
 
   constructor(...runtimes: readonly (RigRuntime | BareRuntime)[]) {
     this.#folder = path.join(this.dir, 'rig');
-    const { runtimes: started, env } = JSON.parse(this.run('start', ...runtimes)) as {
-      runtimes: Readonly<Record<string, { socket: string }>>;
-      env: NodeJS.ProcessEnv;
-    };
+    const { runtimes: started, env } = JSON.parse(this.run('start', ...runtimes)) as Pick<Rig, 'runtimes' | 'env'>;
+    this.runtimes = started;
     this.env = { ...process.env, ...env };
     const socket = (name: RigRuntime): string => started[name]?.socket ?? '';
     this.sockets = { docker: socket('docker'), containerd: socket('containerd'), cri: socket('cri'), podman: socket('podman') };
+  }
+
+  /** Where the runtimes have all that is theirs. */
+  get folder(): string {
+    return this.#folder;
   }
 
   /** podman's --root and --runroot. */

@@ -99,13 +99,16 @@ const programFlags = [
 /** Paths in BTF and symbol names must not tell where the tree lies. */
 const common = ['-O2', '-g', '-mcpu=v3', '-Wall', '-Werror', '-ffile-prefix-map=.=', '-fdebug-compilation-dir=.', '-Iinclude'];
 
+/** Where Debian keeps <asm/types.h>, which <linux/bpf.h> includes: clang looks there for the machine's own target alone. */
+const system = ['-idirafter', `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`];
+
 function build(row, output) {
   const from = path.join(root, row.source);
   if (row.program === true) {
     run('clang-19', ['-target', row.target, ...programFlags, '-o', output, path.relative(root, from)]);
     return;
   }
-  run('clang-19', ['-target', row.target, ...common, ...row.flags, '-c', path.relative(root, from), '-o', output]);
+  run('clang-19', ['-target', row.target, ...common, ...row.flags, ...system, '-c', path.relative(root, from), '-o', output]);
   // DWARF goes, BTF stays.
   run('llvm-strip-19', ['-g', output]);
 }

@@ -52,6 +52,8 @@ if (unknown !== undefined) {
 
 // Where a program reads registers as its context has them, they differ by architecture.
 const readsRegisters = /\b(?:bpf_perf_event_data|PT_REGS_\w+|BPF_[KU](?:RET)?PROBE|BPF_KSYSCALL|BPF_USDT)\b/;
+// Where Debian keeps <asm/types.h>, which <linux/bpf.h> includes: clang looks there for the machine's own target alone.
+const system = ['-idirafter', `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`];
 const targets = [
   { suffix: 'x86', include: 'amd64' },
   { suffix: 'arm64', include: 'arm64' },
@@ -68,7 +70,7 @@ for (const { name, source, out } of all) {
     run(values.clang, [
       '-target', 'bpf', '-mcpu=v2', '-O2', '-g', '-Wall', '-Werror',
       `-ffile-prefix-map=${root}=.`, '-fdebug-compilation-dir=.',
-      `-Iinclude/gadget/${include}`, '-Iinclude', `-D__TARGET_ARCH_${suffix}`,
+      `-Iinclude/gadget/${include}`, '-Iinclude', `-D__TARGET_ARCH_${suffix}`, ...system,
       '-c', source, '-o', object,
     ]); // prettier-ignore
     // Takes DWARF away and leaves BTF.

@@ -82,6 +82,8 @@ for (const name of readdirSync(sources).toSorted()) {
   if (existsSync(metadata)) copyFileSync(metadata, path.join(folder, 'gadget.yaml'));
   const [target, machine] = process.arch === 'arm64' ? ['arm64', 'arm64'] : ['x86', 'amd64'];
   const includes = [`-I${root}/include`, `-I${root}/include/gadget/${machine}`, `-I${path.dirname(source)}`];
+  // Debian's <asm/types.h>: clang looks there for the machine's own target alone.
+  includes.push('-idirafter', `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`);
   const options = ['-target', 'bpf', '-Wall', '-g', '-O2', `-D__TARGET_ARCH_${target}`, ...(flags.length > 0 ? flags : ['-mcpu=v3'])];
   const compiled = spawnSync('clang-19', [...options, ...includes, '-c', source, '-o', object], { encoding: 'utf8' });
   if (compiled.status !== 0) {

@@ -30,9 +30,11 @@ export function compileGadget(source: string): Uint8Array {
   try {
     const object = path.join(folder, 'program.bpf.o');
     const includes = [includeFolder, path.join(includeFolder, 'gadget', machine), path.dirname(source)].flatMap((dir) => ['-I', dir]);
+    // <linux/*.h> of Debian and Ubuntu take <asm/types.h> from here, where clang looks for the machine's own target alone.
+    const system = ['-idirafter', `/usr/include/${arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`];
     // 32-bit comparisons (Linux 5.1): without them the verifier loses bounds that the source has checked.
-    const args = ['-target', 'bpf', '-mcpu=v3', '-Wall', '-g', '-O2', `-D__TARGET_ARCH_${arch}`, ...includes, '-c', source, '-o', object];
-    const result = spawnSync(clang, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    const args = ['-target', 'bpf', '-mcpu=v3', '-Wall', '-g', '-O2', `-D__TARGET_ARCH_${arch}`, ...includes, ...system];
+    const result = spawnSync(clang, [...args, '-c', source, '-o', object], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
     if (result.status !== 0) {
       throw new RawbpfError({ code: 'E_CLANG_FAILED', what: `${clang} could not compile ${source}`, why: `\n${result.stderr.trimEnd()}` });
     }

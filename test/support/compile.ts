@@ -53,7 +53,10 @@ export class BpfCompiler {
     this.#clang = clang;
     this.#folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-compile-'));
     const target = `-D__TARGET_ARCH_${arch === 'amd64' ? 'x86' : 'arm64'}`;
-    this.#flags = ['-target', 'bpf', '-O2', '-g', '-Wall', '-Werror', target, `-I${root}include/gadget/${arch}`, `-I${root}include`];
+    // Debian's <asm/types.h>, which <linux/*.h> include: clang looks there for the machine's own target alone.
+    const system = ['-idirafter', `/usr/include/${ownArch === 'amd64' ? 'x86_64' : 'aarch64'}-linux-gnu`];
+    const includes = [`-I${root}include/gadget/${arch}`, `-I${root}include`, ...system];
+    this.#flags = ['-target', 'bpf', '-O2', '-g', '-Wall', '-Werror', target, ...includes];
   }
 
   /** Compiles a source. */

@@ -90,12 +90,15 @@ export async function runExample(file: string): Promise<string[]> {
   return lines;
 }
 
-/** What the comments behind `console.log(...)` say it prints; null for a line without one. */
+/**
+ * What the comments behind `console.log(...)` say it prints; null for one without, wherever in a line it stands: what a loop prints depends on
+ * the machine.
+ */
 export function expectedLines(code: string): (string | null)[] {
   return code
     .split('\n')
-    .filter((line) => /^\s*console\.log\(/.test(line))
-    .map((line) => /\);? \/\/ (.*)$/.exec(line)?.[1]?.trim() ?? null);
+    .filter((line) => line.includes('console.log('))
+    .map((line) => /^\s*console\.log\(.*\);? \/\/ (.*)$/.exec(line)?.[1]?.trim() ?? null);
 }
 
 function example(file: string, before: string, code: string, language: Example['language'] = 'ts'): Example {

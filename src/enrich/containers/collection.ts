@@ -307,7 +307,11 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     this.#drainedUntil = 0;
     this.#lostEvents += gap.count;
     this.#registry.missed(gap, (space) => this.#tracker.holds(space.mntns, space.unique));
-    this.#removeEnded(gap.since);
+    this.#registry.removeEnded(
+      (record) => this.#isGone(record),
+      () => this.#tracker.drain(),
+      gap.since,
+    );
     this.#tracker.scan();
     this.#scanProcesses();
     this.#tracker.forgetUnreported();
@@ -317,10 +321,8 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
     return true;
   }
 
-  /** Containers whose end nobody reported. */
-  #removeEnded(bootNs: number): void {
-    const gone = [...this.#registry.live].filter((record) => this.#processes.isGone(record.snapshot, this.#tracker.host.pidns));
-    for (const record of gone) this.#registry.gone(record, bootNs);
+  #isGone({ snapshot }: ContainerRecord): boolean {
+    return this.#processes.isGone(snapshot, this.#tracker.host.pidns);
   }
 
   /** Containers whose end nobody reported, and what need not be remembered any longer. */
@@ -339,7 +341,11 @@ export class ContainerCollection implements ContainerSet, ContainerNames {
       this.#tracker.forgetExited(horizon);
     }
     for (const record of this.#registry.live) if (record.isToBeAskedFor()) this.#registry.askAgain(record);
-    this.#removeEnded(now);
+    this.#registry.removeEnded(
+      (record) => this.#isGone(record),
+      () => this.sync(),
+      now,
+    );
   }
 
   /** In a container the kernel's list of tasks has only its own: the host's are in the /proc that it was given. */

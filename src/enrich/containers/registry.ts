@@ -315,6 +315,16 @@ export class ContainerRegistry {
     this.#world.changes.tell({ type: 'added', container: record.snapshot });
   }
 
+  /**
+   * Takes containers for gone whose end nobody reported. Processes may have ended just now: what was reported of them until then, their
+   * cgroup and their program among it, is taken by `sync` first. Nothing happens where that cannot take all.
+   */
+  removeEnded(isGone: (record: ContainerRecord) => boolean, sync: () => boolean, bootNs: number): void {
+    const gone = [...this.#live.values()].filter(isGone);
+    if (gone.length === 0 || !sync()) return;
+    for (const record of gone) if (record.goneBootNs === null && isGone(record)) this.gone(record, bootNs);
+  }
+
   /** A container has ended: it is forgotten when late events need it no longer. */
   gone(record: ContainerRecord, bootNs: number): void {
     record.state = 'gone';

@@ -12,6 +12,12 @@ import { Rig, type RigPod, type RigRuntime } from '../runtimes/rig.ts';
 t.setTimeout(600_000);
 
 const rig = new Rig('docker', 'containerd', 'cri', 'podman', 'runc', 'crun', 'lxc', 'systemd-nspawn');
+/** Closed at the end, whatever failed before: an open one keeps this process from ending. */
+const collections: ContainerCollection[] = [];
+t.teardown(() => {
+  for (const collection of collections) collection.close();
+  rig.stop();
+});
 // However it ends: a time limit does not run teardowns.
 process.once('exit', () => rig.stop());
 process.once('SIGTERM', () => process.exit(1));
@@ -104,12 +110,14 @@ void t.test('each field of the containers of each runtime', async (t) => {
     [rig.pod('web-0', 'main=sleep 1000', 'side=sleep 1000', '--label', 'app=web', '--label', 'tier=front', '--namespace', 'shop'), false],
     [rig.pod('agent', 'main=sleep 1000', '--host-network', '--namespace', 'kube-system'), true],
   ];
-  const bare = (['runc', 'crun', 'lxc', 'systemd-nspawn'] as const).map((kind) => rig.bare(kind, `${kind}-b1`, '/bin/sleep', '1003'));
+  /** Unlike any other's on this machine. */
+  const seconds = String(1_000_000 + process.pid);
+  const bare = (['runc', 'crun', 'lxc', 'systemd-nspawn'] as const).map((kind) => rig.bare(kind, `${kind}-b1`, '/bin/sleep', seconds));
   const sleeps = (): readonly number[] => {
     const lines = said('ps', '-eo', 'pid=,stat=,args=').split('\n');
     return lines
       .map((line) => line.trim().split(/\s+/))
-      .filter((words) => words.slice(2).join(' ') === '/bin/sleep 1003')
+      .filter((words) => words.slice(2).join(' ') === `/bin/sleep ${seconds}`)
       .map(([pid]) => Number(pid));
   };
   await until(() => sleeps().length >= bare.length, 'the bare ones run', 30_000);
@@ -145,6 +153,7 @@ void t.test('each field of the containers of each runtime', async (t) => {
   };
   const open = async (given: typeof sockets | null, ids: readonly string[] = []): Promise<ContainerCollection> => {
     const collection = ContainerCollection.open({ names: given === null ? null : machineNames({ sockets: given }), node });
+    collections.push(collection);
     await collection.ready;
     // A runtime on a busy machine takes longer than that.
     const isNamed = (id: string): boolean => collection.list.some((each) => each.id === id && each.fields.runtime.containerName !== '');
@@ -224,8 +233,6 @@ void t.test('each field of the containers of each runtime', async (t) => {
   }
   nobody.close();
 
-  for (const { pid } of bareOnes) process.kill(pid, 'SIGKILL');
-  await Promise.all(bare.map((child) => new Promise((resolve) => (child.exitCode === null ? child.once('exit', resolve) : resolve(0)))));
   const columns = [...new Set([...table.values()].flatMap((row) => [...row.keys()]))];
   t.comment(`| field | ${columns.join(' | ')} |`);
   for (const [field, row] of table) t.comment(`| ${field} | ${columns.map((column) => row.get(column) ?? '').join(' | ')} |`);

@@ -149,3 +149,33 @@ void t.test("a cgroup's name that two containers have at once is neither's id", 
   t.equal(registry.spaces.current(304)?.container?.id, 'main');
   t.end();
 });
+
+void t.test('a container that ends while its end is looked for keeps what was reported of it and not read yet', (t) => {
+  const { registry, told } = makeRegistry();
+  const process = { pid: 77, pidns: 30, pidnsParent: host.pidns, pidnsLevel: 1, netns: 20, comm: 'crun' };
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 10, fromMntns: 9, ...process }));
+  registry.take(eventOf({ kind: TASK_EVENT.INIT, time: 11, nsPid: 1, ...process }));
+  const [record] = registry.live;
+  t.match(record, { id: 'mntns-100', unsettled: true }, 'its cgroup may come yet');
+  const isGone = (): boolean => true;
+  // A report is still being written, and all behind it waits.
+  registry.removeEnded(isGone, () => false, 50);
+  t.equal(record?.goneBootNs, null);
+  const reports = [
+    eventOf({ kind: TASK_EVENT.EXEC, time: 30, nsPid: 1, ownCgroup: true, ...process, places: [placeOf('/web-1')] }),
+    eventOf({ kind: TASK_EVENT.DIED, time: 40, nsPid: 1, ...process }),
+  ];
+  const sync = (): boolean => {
+    for (const report of reports) registry.take(report);
+    return true;
+  };
+  registry.removeEnded(isGone, sync, 50);
+  t.match(record, { id: 'web-1', state: 'gone', goneBootNs: 40 });
+  t.equal(registry.spaces.at(100, 30)?.container?.id, 'web-1', 'what its program did is its own');
+  t.same(told, ['added', 'removed'], 'once');
+  // One whose end was lost.
+  registry.take(eventOf({ kind: TASK_EVENT.NEW, time: 60, mntns: 101, unique: 2n, pid: 78, ...docker }));
+  registry.removeEnded(isGone, () => true, 70);
+  t.equal(registry.byId(id)?.goneBootNs, 70);
+  t.end();
+});

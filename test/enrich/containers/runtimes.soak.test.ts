@@ -84,6 +84,8 @@ class Traced {
     const ended = new Promise((resolve) => this.#child.on('close', resolve));
     this.#child.kill('SIGINT');
     await ended;
+    // A machine that gives this process no time for a second looks to it as if nobody read.
+    if (/not being read/.test(this.#err)) throw new Error(this.#err);
     return {
       execs: this.#out
         .split('\n')

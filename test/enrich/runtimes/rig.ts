@@ -1,5 +1,5 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,14 +28,26 @@ export class Rig {
   /** How each runtime's own program is called, and what its containers are made of. */
   readonly runtimes: Readonly<Record<string, { readonly socket?: string; readonly cli: readonly string[]; readonly image: string }>>;
   readonly #folder: string;
+  readonly #bare: ChildProcess[] = [];
+  #stopped = false;
 
   constructor(...runtimes: readonly (RigRuntime | BareRuntime)[]) {
     this.#folder = path.join(this.dir, 'rig');
-    const { runtimes: started, env } = JSON.parse(this.run('start', ...runtimes)) as Pick<Rig, 'runtimes' | 'env'>;
+    const { runtimes: started, env } = this.#start(runtimes);
     this.runtimes = started;
     this.env = { ...process.env, ...env };
     const socket = (name: RigRuntime): string => started[name]?.socket ?? '';
     this.sockets = { docker: socket('docker'), containerd: socket('containerd'), cri: socket('cri'), podman: socket('podman') };
+  }
+
+  #start(runtimes: readonly string[]): Pick<Rig, 'runtimes' | 'env'> {
+    try {
+      return JSON.parse(this.run('start', ...runtimes)) as Pick<Rig, 'runtimes' | 'env'>;
+    } catch (error) {
+      // Some of its daemons may run.
+      this.stop();
+      throw error;
+    }
   }
 
   /** Where the runtimes have all that is theirs. */
@@ -62,7 +74,11 @@ export class Rig {
 
   /** A container without a daemon, for as long as its command runs. */
   bare(runtime: BareRuntime, name: string, ...command: readonly string[]): ChildProcess {
-    return spawn(process.execPath, [script, '--dir', this.#folder, 'exec', runtime, name, ...command], { stdio: ['ignore', 'ignore', 2] });
+    const child = spawn(process.execPath, [script, '--dir', this.#folder, 'exec', runtime, name, ...command], {
+      stdio: ['ignore', 'ignore', 2],
+    });
+    this.#bare.push(child);
+    return child;
   }
 
   /** Where {@link bare} has its state and configurations. */
@@ -80,8 +96,29 @@ export class Rig {
     return new Map(daemons.map(({ name, pid }) => [name, pid]));
   }
 
+  /** Harmless when repeated. */
   stop(): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    // No daemon ends them, and while they run whoever started them does not end.
+    for (const { pid, exitCode, signalCode } of this.#bare) if (pid !== undefined && exitCode === null && signalCode === null) endTree(pid);
     this.run('stop');
     rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** Kills a process and its descendants, the youngest first. */
+function endTree(pid: number): void {
+  let children: readonly string[] = [];
+  try {
+    children = readdirSync(`/proc/${pid}/task`).flatMap((tid) => readFileSync(`/proc/${pid}/task/${tid}/children`, 'utf8').split(' '));
+  } catch {
+    // It ended meanwhile.
+  }
+  for (const child of children) if (child !== '') endTree(Number(child));
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // Likewise.
   }
 }

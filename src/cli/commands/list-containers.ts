@@ -1,6 +1,7 @@
 import { Kernel } from '../../bpf/index.ts';
 import { printable } from '../../bytes/printable.ts';
 import { ContainerFilter, type Container, type ContainerChange, type ContainerCollection } from '../../enrich/containers/index.ts';
+import { cut } from '../../output/terminal.ts';
 import { clusterOf, clusterOptions, startCluster } from '../cluster.ts';
 import { commonOptions, outputOption, type Command } from '../command.ts';
 import { containerFilterOptions, containerPlaceOptions, openContainers, selectionOf } from '../container-options.ts';
@@ -175,6 +176,9 @@ function idOf({ id }: Container): string {
   return /^[0-9a-f]{64}$/.test(id) ? id.slice(0, 12) : id;
 }
 
+/** No runtime's own names are longer, but for a socket that makes them up; JSON has all of it. */
+const shortened = (text: string): string => cut(text, 512, 'end');
+
 function listText(containers: readonly Container[]): string {
   const rows = containers
     .toSorted((a, b) => a.sinceBootNs - b.sinceBootNs)
@@ -182,8 +186,8 @@ function listText(containers: readonly Container[]): string {
       container.fields.runtime.runtimeName || null,
       idOf(container),
       container.pid,
-      nameOf(container) || null,
-      container.fields.runtime.containerImageName || null,
+      shortened(nameOf(container)) || null,
+      shortened(container.fields.runtime.containerImageName) || null,
       container.startedAt.replace(/\.\d+/, '') || null,
     ]);
   return table(['RUNTIME', 'ID', 'PID', 'NAME', 'IMAGE', 'STARTED'], rows);
@@ -192,7 +196,7 @@ function listText(containers: readonly Container[]): string {
 const widths = [8, 12, 14, 8, 32] as const;
 const line = (...cells: readonly string[]): string =>
   cells
-    .map((cell, i) => printable(cell === '' ? '-' : cell).padEnd(widths[i] ?? 0))
+    .map((cell, i) => printable(shortened(cell) || '-').padEnd(widths[i] ?? 0))
     .join(' ')
     .trimEnd()
     .concat('\n');

@@ -1,16 +1,10 @@
-export {
-  tryPrograms,
-  tryProgramsAsync,
-  type MapVerdict,
-  type ObjectVerdict,
-  type ProgramVerdict,
-  type TryOptions,
-} from './collection/check.ts';
+export { tryPrograms, tryProgramsAsync, type MapVerdict, type ObjectVerdict } from './collection/check.ts';
 export { Collection, type AttachAllOptions, type SkippedProgram } from './collection/collection.ts';
 export { loadCollection, loadCollectionAsync } from './collection/load.ts';
 export { setVariable, type LoadOptions } from './collection/options.ts';
 export { StructOps } from './collection/struct-ops.ts';
 export { BpfVariable } from './collection/variables.ts';
+export type { ProgramVerdict, TryOptions } from './collection/verdict.ts';
 export { attachSupport, type AttachSupport } from './features/attach-kinds.ts';
 export { hasHelper, helperNames, helpersOf, type HelperName } from './features/helpers.ts';
 export { hasMapType, mapTypes, type MapTypeName } from './features/map-types.ts';

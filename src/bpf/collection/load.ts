@@ -298,7 +298,7 @@ function closeStarted({ sys }: Kernel, started: ReadonlyMap<LinkedProgram, Start
 }
 
 /** Maps that belong to the first program that uses them (bpf_prog_map_compatible, bpf_cgroup_storage_assign): later ones have to fit it. */
-const ownedMaps = new Set<number>([
+export const ownedMaps: ReadonlySet<number> = new Set<number>([
   BPF_MAP_TYPE.BPF_MAP_TYPE_PROG_ARRAY,
   BPF_MAP_TYPE.BPF_MAP_TYPE_CGROUP_STORAGE,
   BPF_MAP_TYPE.BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE,

@@ -44,7 +44,7 @@ export function perfEventOpenOrThrow(sys: Sys, request: PerfEventRequest, failur
   if (result >= 0) return result as PerfFd;
   const error = new SyscallError('perf_event_open', result, failure);
   if (error.errnoName !== 'EPERM' && error.errnoName !== 'EACCES') throw error;
-  const diagnosis = explainPermission(sys);
+  const diagnosis = explainPermission(sys, 'perf_event_open');
   throw diagnosis === null ? error : new SyscallError('perf_event_open', result, { why: diagnosis.why, next: diagnosis.next, ...failure });
 }
 

@@ -1,4 +1,5 @@
 import { effectiveCaps, hasCap } from './caps.ts';
+import { isErrno } from './errno.ts';
 import { kernelVersion, readText, versionCode } from './kernel-version.ts';
 import type { Sys } from './sys.ts';
 
@@ -9,6 +10,9 @@ export interface PermissionDiagnosis {
   readonly why: string;
   readonly next: string;
 }
+
+/** Calls that profiles of container runtimes refuse. */
+export type GuardedCall = 'bpf' | 'perf_event_open';
 
 /** What the diagnosis is made from; null where the system does not tell. */
 export interface PermissionFacts {
@@ -22,6 +26,8 @@ export interface PermissionFacts {
   readonly lockdown: 'none' | 'integrity' | 'confidentiality' | null;
   /** Seccomp of /proc/self/status: 0 none, 1 strict, 2 filter. */
   readonly seccomp: number | null;
+  /** The call that its filter refuses, null where it lets the one through that was tried; absent where none was. */
+  readonly forbidden?: GuardedCall | null;
   /** LINUX_VERSION_CODE form. */
   readonly kernel: number;
   /** RLIMIT_MEMLOCK in bytes, Infinity for unlimited; maps counted against it before 5.11. */
@@ -61,9 +67,9 @@ export function diagnosePermission(facts: PermissionFacts): PermissionDiagnosis 
     return {
       reason: 'capability',
       why: `${who} lacks ${needed}${closed}`,
-      next: splitCaps
-        ? 'run it as root, or give it CAP_BPF and CAP_PERFMON (and CAP_NET_ADMIN for network programs)'
-        : 'run it as root: kernels before 5.8 want CAP_SYS_ADMIN',
+      next: `${facts.uid === 0 ? '' : 'run it as root, or '}give it ${
+        splitCaps ? 'CAP_BPF and CAP_PERFMON (and CAP_NET_ADMIN for network programs)' : 'CAP_SYS_ADMIN, which kernels before 5.8 want'
+      }`,
     };
   }
   if (!facts.initialUserNamespace) {
@@ -87,10 +93,11 @@ export function diagnosePermission(facts: PermissionFacts): PermissionDiagnosis 
       next: 'boot without lockdown= (or without Secure Boot), or do without the helpers that it forbids',
     };
   }
-  if (facts.seccomp !== null && facts.seccomp !== 0) {
+  if (facts.seccomp !== null && facts.seccomp !== 0 && facts.forbidden !== null) {
+    const { forbidden } = facts;
     return {
       reason: 'seccomp',
-      why: 'a seccomp filter is active and may forbid bpf() or perf_event_open()',
+      why: `a seccomp filter is active and ${forbidden === undefined ? 'may forbid bpf() or perf_event_open()' : `forbids ${forbidden}()`}`,
       next: 'allow these system calls in the container runtime (docker: --security-opt seccomp=unconfined or a profile with bpf and perf_event_open)',
     };
   }
@@ -111,8 +118,16 @@ export function diagnosePermission(facts: PermissionFacts): PermissionDiagnosis 
   return null;
 }
 
-/** Says why the kernel probably refused BPF to this process; null where nothing speaks against it. */
-export function explainPermission(sys: Sys): PermissionDiagnosis | null {
+/** Says why the kernel probably refused BPF, or this call, to this process; null where nothing speaks against it. */
+export function explainPermission(sys: Sys, call: GuardedCall = 'bpf'): PermissionDiagnosis | null {
   // A scripted backend has no kernel behind it whose files could explain anything.
-  return sys.real ? diagnosePermission(permissionFacts()) : null;
+  if (!sys.real) return null;
+  const facts = permissionFacts();
+  return diagnosePermission(facts.seccomp === 2 ? { ...facts, forbidden: isRefused(sys, call) ? call : null } : facts);
+}
+
+/** Whether a call is refused before the kernel looks at what it asks for, which is nonsense: by a filter, where no capability is missing. */
+function isRefused(sys: Sys, call: GuardedCall): boolean {
+  const result = call === 'bpf' ? sys.call('bpf', 0x7fffffff, null, 0) : sys.call('perf_event_open', null, 0, -1, -1, 0x7fffffff);
+  return !isErrno(result, 'EINVAL') && !isErrno(result, 'EFAULT');
 }

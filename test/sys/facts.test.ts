@@ -108,7 +108,10 @@ void t.test('why a permission is missing', async (test) => {
     ['rootless', { initialUserNamespace: false }, 'user-namespace', /user namespace/],
     ['lockdown', { lockdown: 'confidentiality' }, 'lockdown', /confidentiality\).*read kernel memory/],
     ['lockdown', { lockdown: 'integrity' }, 'lockdown', /integrity/],
-    ['seccomp', { seccomp: 2 }, 'seccomp', /seccomp/],
+    ['seccomp', { seccomp: 2 }, 'seccomp', /may forbid bpf\(\) or perf_event_open\(\)/],
+    ['seccomp and bpf()', { seccomp: 2, forbidden: 'bpf' }, 'seccomp', /active and forbids bpf\(\)$/],
+    ['seccomp and perf_event_open()', { seccomp: 2, forbidden: 'perf_event_open' }, 'seccomp', /forbids perf_event_open\(\)$/],
+    ['a filter that lets it through', { seccomp: 2, forbidden: null }, null, /^$/],
     ['memlock', { kernel: versionCode(5, 10), memlock: 65536 }, 'memlock', /65536 bytes/],
     ['memlock does not count', { kernel: versionCode(5, 11), memlock: 65536 }, null, /^$/],
   ];

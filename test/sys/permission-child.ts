@@ -4,12 +4,13 @@ import { BPF_PROG_TYPE } from '../../src/bpf/uapi/index.ts';
 import { bpfOrThrow } from '../../src/sys/bpf.ts';
 import { defaultSys } from '../../src/sys/default-sys.ts';
 import { check } from '../../src/sys/errno.ts';
+import { perfEventOpenOrThrow } from '../../src/sys/perf-event.ts';
 import { syscallNumber } from '../../src/sys/syscall-table.ts';
 
 const sys = defaultSys();
 
-/** Refuses bpf(2) to this process (seccomp(2), a filter of classic BPF). */
-function refuseBpf(): void {
+/** Refuses a call to this process (seccomp(2), a filter of classic BPF). */
+function refuse(name: 'bpf' | 'perf_event_open'): void {
   const filter = new Uint8Array(4 * 8);
   const view = new DataView(filter.buffer);
   const insn = (i: number, code: number, jt: number, jf: number, k: number): void => {
@@ -19,7 +20,7 @@ function refuseBpf(): void {
     view.setUint32(i * 8 + 4, k, true);
   };
   insn(0, 0x20, 0, 0, 0); // the number
-  insn(1, 0x15, 0, 1, syscallNumber(sys.arch, 'bpf'));
+  insn(1, 0x15, 0, 1, syscallNumber(sys.arch, name));
   insn(2, 0x06, 0, 0, 0x00050001); // SECCOMP_RET_ERRNO | EPERM
   insn(3, 0x06, 0, 0, 0x7fff0000); // SECCOMP_RET_ALLOW
   const program = new Uint8Array(16);
@@ -31,8 +32,10 @@ function refuseBpf(): void {
   filter.fill(0);
 }
 
-if (process.argv[2] === 'seccomp') refuseBpf();
+const refused = process.argv[2];
+if (refused === 'bpf' || refused === 'perf_event_open') refuse(refused);
 try {
+  if (refused === 'perf_event_open') perfEventOpenOrThrow(sys, { attr: { type: 1, config: 0n } });
   // r0 = 0; exit
   const insns = fromHex('b700000000000000 9500000000000000');
   const prog_type = BPF_PROG_TYPE.BPF_PROG_TYPE_TRACEPOINT;

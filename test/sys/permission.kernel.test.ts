@@ -38,10 +38,12 @@ for (const [what, command, said] of rows) {
   });
 }
 
-void t.test('loading a tracing program under a seccomp filter', async (test) => {
-  const result = spawnSync(process.execPath, [child, 'seccomp'], { encoding: 'utf8' });
-  test.match(result.stdout, /EPERM: a seccomp filter is active.*allow these system calls/);
-});
+for (const call of ['bpf', 'perf_event_open']) {
+  void t.test(`under a seccomp filter that refuses ${call}, it is named`, async (test) => {
+    const { stdout } = spawnSync(process.execPath, [child, call], { encoding: 'utf8' });
+    test.match(stdout, new RegExp(`EPERM: a seccomp filter is active and forbids ${call}\\(\\);.*allow these system calls`));
+  });
+}
 
 void t.test('time namespaces: wall-clock time from the host’s clocks', async (test) => {
   const program = `

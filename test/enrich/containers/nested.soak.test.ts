@@ -1,5 +1,5 @@
 // Containers in containers: docker in docker, and rawbpf itself in a container that has the host's root (`--host-root`).
-import { mkdtempSync, realpathSync, rmdirSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { spawn, spawnSync } from 'node:child_process';
 import os from 'node:os';
 import path from 'node:path';
@@ -13,6 +13,7 @@ t.setTimeout(900_000);
 const root = realpathSync(fileURLToPath(new URL('../../../../', import.meta.url)));
 const cache = process.env['RAWBPF_RIG_CACHE'] ?? path.join(os.homedir(), '.cache', 'rawbpf-rig');
 const rig = new Rig('docker');
+t.teardown(() => rig.stop());
 // However it ends: a time limit does not run teardowns.
 process.once('exit', () => rig.stop());
 process.once('SIGTERM', () => process.exit(1));
@@ -173,6 +174,41 @@ void t.test('the capabilities that the docs name are enough where tracefs is mou
     list.find(({ runtime }) => runtime.containerName === 'there')?.runtime.containerPid,
     Number(docker('inspect', '-f', '{{.State.Pid}}', 'there')),
   );
+  t.end();
+});
+
+void t.test('namespaces that a container makes for a user of its own are its own', async (t) => {
+  const traced = await traceExec({ names: names() });
+  const seccomp = ['--security-opt', 'seccomp=unconfined'];
+  docker('run', '--rm', '--name', 'maker', '--network', 'none', ...seccomp, 'rigbox:1', 'unshare', '-Urm', '/bin/true', tag, 'user');
+  const execs = (await traced.stop(tag)).filter(({ args }) => args[0] === '/bin/true');
+  t.same(
+    execs.map(({ args, runtime }) => [args[2], runtime.containerName, runtime.innerContainerId]),
+    [['user', 'maker', '']],
+  );
+  t.end();
+});
+
+void t.test("docker's own profile, and others: the call or the capability that is missing is named", (t) => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-profiles-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const said = (call: string | null, ...args: readonly string[]): string => {
+    const profile = path.join(folder, `${call}.json`);
+    const syscalls = [{ names: [call], action: 'SCMP_ACT_ERRNO' }];
+    if (call !== null) writeFileSync(profile, JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW', syscalls }));
+    const option = call === null ? [] : ['--security-opt', `seccomp=${profile}`];
+    const command = `grep ^Seccomp: /proc/self/status; node ${root}/build/src/cli/rawbpf.js list-containers --host-root /host 2>&1`;
+    return docker(
+      ...['run', '--rm', '--network', 'none', ...args, ...option, ...mounts, '-v', '/proc:/host/proc:ro', '-e', 'HOME=/tmp'],
+      ...['rigbox:1', 'sh', '-c', command],
+    );
+  };
+  const own = said(null);
+  t.match(own, /^Seccomp:\s+2$/m, 'its own profile');
+  t.match(own, /lacks CAP_BPF.*give it CAP_BPF and CAP_PERFMON/);
+  t.notMatch(said(null, '--cap-add', 'SYS_ADMIN'), /looked for in \/proc/, 'with CAP_SYS_ADMIN it lets BPF through');
+  t.match(said('bpf', '--cap-add', 'SYS_ADMIN'), /syscall bpf\(.*a seccomp filter is active and forbids bpf\(\)/);
+  t.match(said('perf_event_open', '--cap-add', 'SYS_ADMIN'), /a seccomp filter is active and forbids perf_event_open\(\)/);
   t.end();
 });
 

@@ -137,8 +137,11 @@ async function runGadgetCommand(
     checkFlags(plain, given, own);
     const showsContainers = wantsContainers(plain, given);
     if (cluster !== null && (showsContainers || hasEndpoints(plain))) await startCluster(cluster, notice);
+    // What compiling and parsing needed is not wanted for loading, and what loading the tracker needed not for the gadget: no peak is of all.
+    letGo(kernel);
     const containers = showsContainers ? await containersFor(given, kernel, cluster, notice) : null;
     try {
+      if (containers !== null) letGo(kernel);
       const hostRoot = hostRootOf(given);
       const ids = hostRoot === null ? {} : { ids: new UserNames({ root: hostRoot }) };
       const gadget = open({ ...machine, ...ids, ...(containers === null ? {} : { containers }) });
@@ -269,10 +272,7 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
   const parents = process.env['RAWBPF_END_WITH_PARENT'] === undefined ? null : watchParents(kernel.sys, stop);
   for (const signal of signals) process.on(signal, stop);
   process.stdout.on('resize', resize);
-  const settling =
-    process.env['RAWBPF_KEEP_PAGES'] === undefined
-      ? settledAfter.map((ms) => setTimeout(() => void releaseProgramPages(kernel.sys), ms).unref())
-      : [];
+  const settling = settledAfter.map((ms) => setTimeout(() => letGo(kernel), ms).unref());
   try {
     run.start({
       event: (source, record) => output.event(source, record),
@@ -310,6 +310,11 @@ async function follow({ context, files, gadget, given, kernel, own, notice, cont
     for (const signal of signals) process.off(signal, stop);
     process.stdout.off('resize', resize);
   }
+}
+
+/** Lets go of pages of Node's program that are not wanted any more. */
+function letGo(kernel: Kernel): void {
+  if (process.env['RAWBPF_KEEP_PAGES'] === undefined) releaseProgramPages(kernel.sys);
 }
 
 /** Milliseconds after which a run does what it will do from then on, and pages of the start are not wanted any more. */

@@ -21,7 +21,11 @@ void t.test('timestamps are right to a millisecond, in a time namespace too', (t
   t.ok((here['offMs'] as number) < slowness, `here they are ${String(here['offMs'])} ms off`);
   t.ok((there['offMs'] as number) < slowness, `there they are ${String(there['offMs'])} ms off`);
   t.ok((there['boottime'] as number) - (here['boottime'] as number) > 999_000_000, 'the clock there is another one');
-  t.same(there['notices'], []);
+  // One of its two tracers gives short events, on purpose; whether any is among the ten is the reader's turn.
+  t.same(
+    (there['notices'] as readonly string[]).filter((notice) => !notice.startsWith('an event of echo has 16 bytes')),
+    [],
+  );
   t.end();
 });
 

@@ -58,7 +58,8 @@ export { attachRawTracepoint, attachTracing, listRawTracepoints, type TracingOpt
 export type { BatchEntries, MapBatch } from './map/batch.ts';
 export { createMap, type MapBtf, type MapOptions } from './map/create.ts';
 export type { MapInfo } from './map/info.ts';
-export { BpfMap, type MapShape, type MapTypes, type UpdateMode, type UpdateOptions } from './map/map.ts';
+export { BpfMap, type MapTypes, type UpdateMode, type UpdateOptions } from './map/map.ts';
+export type { MapShape } from './map/shape.ts';
 export type { MappedMap } from './map/memory.ts';
 export { listMaps, openMapByFd, openMapById, openPinnedMap } from './map/open.ts';
 export type { TypedMap, ValueCodec } from './map/typed.ts';

@@ -2,7 +2,7 @@ import { UnsupportedError, UsageError } from '../../error.ts';
 import { SyscallError } from '../../sys/errno.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { createSpecMap, fitEntries } from '../map/create.ts';
-import type { MapShape } from '../map/map.ts';
+import type { MapShape } from '../map/shape.ts';
 import { BpfMap } from '../map/map.ts';
 import { mapInfo } from '../map/info.ts';
 import type { LinkSession } from '../object/link/session.ts';

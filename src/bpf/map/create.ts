@@ -10,8 +10,8 @@ import { BPF_MAP_TYPE } from '../uapi/map-type.gen.ts';
 import { nameOf, valueOf } from '../uapi/names.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { kernelObjectName } from '../object-name.ts';
-import { BpfMap, type MapShape, type MapTypes } from './map.ts';
-import { isMapInMap, refusesBtf } from './shape.ts';
+import { BpfMap, type MapTypes } from './map.ts';
+import { isMapInMap, type MapShape, refusesBtf } from './shape.ts';
 
 /** A map to be made from nothing but these numbers. */
 export interface MapOptions {

@@ -4,18 +4,11 @@ import { bpfCall, bpfError } from '../../sys/bpf.ts';
 import { mapInfo as layout } from '../../sys/bpf-attr/index.ts';
 import { isErrno } from '../../sys/errno.ts';
 import type { Sys } from '../../sys/sys.ts';
+import type { MapShape } from './shape.ts';
 
-/** struct bpf_map_info, in JavaScript's spelling. */
-export interface MapInfo {
+/** struct bpf_map_info, in JavaScript's spelling; the name is the kernel's, at most 15 bytes. */
+export interface MapInfo extends MapShape {
   readonly id: number;
-  /** The kernel's name, at most 15 bytes. */
-  readonly name: string;
-  readonly type: number;
-  readonly keySize: number;
-  readonly valueSize: number;
-  readonly maxEntries: number;
-  readonly flags: number;
-  readonly mapExtra: bigint;
   /** Id of the BTF object that the type ids are of, 0 where there is none. */
   readonly btfId: number;
   readonly keyTypeId: number;

@@ -14,23 +14,8 @@ import { iterateEntries, iterateKeys } from './iterate.ts';
 import { type MapInfo, mapInfo } from './info.ts';
 import { mapMemory, type MappedMap } from './memory.ts';
 import { lookupOneCpu, updateAllCpus, updateOneCpu } from './one-cpu.ts';
-import { copiedValueSize, isPerCpu, isQueue, joinPerCpu, splitPerCpu } from './shape.ts';
+import { copiedValueSize, isPerCpu, isQueue, joinPerCpu, type MapShape, splitPerCpu } from './shape.ts';
 import { TypedMap } from './typed.ts';
-
-/** What the kernel was told when the map was made. */
-export interface MapShape {
-  readonly name: string;
-  /** BPF_MAP_TYPE_* number. */
-  readonly type: number;
-  /** Bytes. */
-  readonly keySize: number;
-  /** Bytes, of one CPU's value where there is one for each. */
-  readonly valueSize: number;
-  readonly maxEntries: number;
-  /** BPF_F_* of the creation. */
-  readonly flags: number;
-  readonly mapExtra: bigint;
-}
 
 /** The types of keys and values, where the object had BTF for them. */
 export interface MapTypes {

@@ -1,5 +1,20 @@
 import { BPF_MAP_TYPE } from '../uapi/map-type.gen.ts';
 
+/** What the kernel was told when the map was made. */
+export interface MapShape {
+  readonly name: string;
+  /** BPF_MAP_TYPE_* number. */
+  readonly type: number;
+  /** Bytes. */
+  readonly keySize: number;
+  /** Bytes, of one CPU's value where there is one for each. */
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  /** BPF_F_* of the creation. */
+  readonly flags: number;
+  readonly mapExtra: bigint;
+}
+
 const T = BPF_MAP_TYPE;
 
 function has(types: readonly number[]): (type: number) => boolean {

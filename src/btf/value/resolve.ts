@@ -8,11 +8,25 @@ const maxChain = 64;
 
 /** A type that is no typedef, qualifier, tag or variable. */
 export type ResolvedType =
-  | Exclude<
-      BtfType,
-      { readonly kind: 'TYPEDEF' | 'VOLATILE' | 'CONST' | 'RESTRICT' | 'TYPE_TAG' | 'VAR' | 'DECL_TAG' } | { readonly kind: 'PTR' }
-    >
+  | Exclude<BtfType, { readonly kind: TransparentKind } | { readonly kind: 'PTR' }>
   | { readonly kind: 'PTR'; readonly id: number; readonly name: string; readonly typeId: number };
+
+type TransparentKind = 'TYPEDEF' | 'VOLATILE' | 'CONST' | 'RESTRICT' | 'TYPE_TAG' | 'VAR' | 'DECL_TAG';
+
+const transparent: ReadonlySet<string> = new Set<TransparentKind>([
+  'TYPEDEF',
+  'VOLATILE',
+  'CONST',
+  'RESTRICT',
+  'TYPE_TAG',
+  'VAR',
+  'DECL_TAG',
+]);
+
+/** Types whose values are those of the type that they refer to. */
+function isTransparent(type: BtfType): type is BtfType & { readonly kind: TransparentKind; readonly typeId: number } {
+  return transparent.has(type.kind);
+}
 
 /**
  * Follows typedefs, qualifiers, type tags and variables to the type behind them.
@@ -23,19 +37,8 @@ export function resolveType(btf: Btf, typeId: number): ResolvedType {
   let id = typeId;
   for (let step = 0; step < maxChain; step++) {
     const type = btf.type(id);
-    switch (type.kind) {
-      case 'TYPEDEF':
-      case 'VOLATILE':
-      case 'CONST':
-      case 'RESTRICT':
-      case 'TYPE_TAG':
-      case 'VAR':
-      case 'DECL_TAG':
-        id = type.typeId;
-        break;
-      default:
-        return type as ResolvedType;
-    }
+    if (!isTransparent(type)) return type as ResolvedType;
+    id = type.typeId;
   }
   throw loopError(typeId);
 }
@@ -47,19 +50,8 @@ export function typeNamesOf(btf: Btf, typeId: number): readonly string[] {
   for (let step = 0; step < maxChain; step++) {
     const type = btf.type(id);
     if (type.name !== '' && type.kind !== 'TYPE_TAG' && type.kind !== 'VAR' && type.kind !== 'DECL_TAG') names.push(type.name);
-    switch (type.kind) {
-      case 'TYPEDEF':
-      case 'VOLATILE':
-      case 'CONST':
-      case 'RESTRICT':
-      case 'TYPE_TAG':
-      case 'VAR':
-      case 'DECL_TAG':
-        id = type.typeId;
-        break;
-      default:
-        return names;
-    }
+    if (!isTransparent(type)) return names;
+    id = type.typeId;
   }
   throw loopError(typeId);
 }

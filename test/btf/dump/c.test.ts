@@ -29,6 +29,29 @@ const struct = (name: string, size: number, ...members: readonly (readonly [stri
   members: members.map(([member, typeId, bitOffset, bitSize = 0]) => ({ name: member, typeId, bitOffset, bitSize })),
 });
 
+t.test('a name of 512 characters that is taken keeps its suffix wherever it stands', async (t) => {
+  const long = 'n'.repeat(512);
+  const alias = (typeId: number): BtfNewType => ({ kind: 'TYPEDEF', name: long, typeId, attribute: false });
+  const whole = text(build(int, struct(long, 4, ['x', 1, 0]), alias(1), alias(2), struct('user', 8, ['a', 3, 0], ['b', 4, 32])));
+  t.match(whole, `typedef int ${long};`);
+  t.match(whole, `typedef struct ${long} ${long}___2;`);
+  t.match(whole, `\t${long} a;\n\t${long}___2 b;`);
+});
+
+t.test('members and parameters that are no names of C are made some', async (t) => {
+  const params = [
+    { name: 'int', typeId: 1 },
+    { name: '9', typeId: 1 },
+  ];
+  const btf = build(
+    int,
+    { kind: 'FUNC_PROTO', name: '', returnTypeId: 1, params },
+    { kind: 'PTR', name: '', typeId: 2, attribute: false },
+    struct('s', 16, ['for', 1, 0], ['a b', 1, 32], ['call', 3, 64]),
+  );
+  t.match(text(btf), 'struct s {\n\tint for_;\n\tint a_b;\n\tint (*call)(int int_, int _9);\n};');
+});
+
 t.test('a struct that points to another which comes later is declared, one held by value is defined first', (t) => {
   const btf = build(
     int,

@@ -54,6 +54,20 @@ export class NameArena {
     out.name(this.bytes, offset);
   }
 
+  /** Writes what {@link identifier} gives, in one pass over nearly every name. */
+  writeIdentifier(offset: number, out: Output): void {
+    // Names made here are identifiers.
+    if (offset >= this.#own && offset < this.#end) {
+      this.write(offset, out);
+      return;
+    }
+    const start = out.length;
+    const length = out.identifier(this.bytes, offset, maxName);
+    if (length > 0 && this.#isName(offset, length)) return;
+    out.length = start;
+    this.write(this.identifier(offset), out);
+  }
+
   string(offset: number): string {
     if (offset < this.#own) return this.#btf.string(offset);
     return new TextDecoder().decode(this.bytes.subarray(offset, this.bytes.indexOf(0, offset)));
@@ -67,7 +81,12 @@ export class NameArena {
     while (isIdentifierByte[bytes[end] as number] === 1) end++;
     const length = end - offset;
     if (bytes[end] !== 0 || length === 0 || length > maxName) return false;
-    const first = bytes[offset] as number;
+    return this.#isName(offset, length);
+  }
+
+  /** Whether what consists of the right characters is a name. */
+  #isName(offset: number, length: number): boolean {
+    const first = this.bytes[offset] as number;
     const isDigit = first >= 0x30 && first <= 0x39;
     return !isDigit && !isKeyword(first, length, () => this.string(offset));
   }

@@ -1,4 +1,5 @@
 import { toUtf8 } from '../../../bytes/text.ts';
+import { isIdentifierByte } from './identifier.ts';
 
 /** A piece of C that is written often, as bytes. */
 export function phrase(text: string): Uint8Array {
@@ -47,6 +48,23 @@ export class Output {
       bytes[at++] = byte;
     }
     this.length = at;
+  }
+
+  /** As {@link name}, of letters, digits, _ and $ only; gives how many, or writes nothing and gives 0 where something else stands there. */
+  identifier(from: Uint8Array, offset: number, most: number): number {
+    if (this.length + most > this.#bytes.length) this.#grow(most);
+    const bytes = this.#bytes;
+    let at = this.length;
+    const end = at + most;
+    let i = offset;
+    let byte = from[i] as number;
+    while (isIdentifierByte[byte] === 1 && at < end) {
+      bytes[at++] = byte;
+      byte = from[++i] as number;
+    }
+    if (byte !== 0) return 0;
+    this.length = at;
+    return i - offset;
   }
 
   /** An integer that a number holds exactly. */

@@ -111,7 +111,7 @@ export class CText {
     return writeEnum(this.#table, id, this.#names, this.#arena, this.out, depth);
   }
 
-  /** A type with a name in it, as `int (*name)[3]`; name 0 is none. */
+  /** A type with a name in it, as `int (*name)[3]`; 0 is none, and what is no identifier is made one. */
   declaration(typeId: number, name: number, depth: number): void {
     const stack = this.#stack;
     const start = stack.top;
@@ -124,7 +124,7 @@ export class CText {
     if (baseTags !== null) for (const tag of baseTags) this.#typeTag(tag, true);
     if (name !== 0 || end > start) this.out.char(space);
     if (end > start) this.#before(start, end, name !== 0);
-    if (name !== 0) this.#arena.write(name, this.out);
+    if (name !== 0) this.#arena.writeIdentifier(name, this.out);
     if (end > start) this.#after(start, end, depth);
     stack.top = start;
   }
@@ -259,7 +259,7 @@ export class CText {
       const typeId = table.word(head + 4 + i * 2);
       if (i > 0) out.put(words.separator);
       if (typeId === 0 && name === 0 && i === count - 1) out.put(words.more);
-      else this.declaration(typeId, name === 0 ? 0 : this.#arena.identifier(name), depth);
+      else this.declaration(typeId, name, depth);
     }
     out.put(words.closeParen);
     this.#depth--;
@@ -294,12 +294,12 @@ export class CText {
       const width = bitfields ? place >>> 24 : layout.oddIntWidth(typeId);
       const inlined = inlinedMember(table, at);
       if (table.word(at) === 0 && inlined === 0) continue;
-      const name = table.word(at) === 0 ? 0 : this.#arena.identifier(table.word(at));
+      const name = table.word(at);
       const bits = width === 0 ? table.size(typeId) * 8 : width;
       if (isStruct) {
         if (offset < end) {
           out.line(depth + 1);
-          out.text(`/* ${this.#arena.string(name)} overlaps, from bit ${offset} */`);
+          out.text(`/* ${name === 0 ? '' : this.#arena.string(this.#arena.identifier(name))} overlaps, from bit ${offset} */`);
           continue;
         }
         if (offset > end && layout.nextPlace(end, typeId, width, packed) !== offset)

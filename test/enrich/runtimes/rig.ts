@@ -101,21 +101,35 @@ export class Rig {
     if (this.#stopped) return;
     this.#stopped = true;
     // No daemon ends them, and while they run whoever started them does not end.
-    for (const { pid, exitCode, signalCode } of this.#bare) if (pid !== undefined && exitCode === null && signalCode === null) endTree(pid);
+    const bare = this.#bare.flatMap(({ pid, exitCode, signalCode }) => (exitCode === null && signalCode === null ? (pid ?? []) : []));
+    // What runs in them first: runtimes tidy up behind it, lxc its cgroups.
+    for (const pid of bare) endTree(pid, true);
+    for (const end = performance.now() + 5000; performance.now() < end && bare.some((pid) => childrenOf(pid).length > 0);) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+    }
+    for (const pid of bare) endTree(pid, false);
     this.run('stop');
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
 
-/** Kills a process and its descendants, the youngest first. */
-function endTree(pid: number): void {
-  let children: readonly string[] = [];
+function childrenOf(pid: number): readonly number[] {
   try {
-    children = readdirSync(`/proc/${pid}/task`).flatMap((tid) => readFileSync(`/proc/${pid}/task/${tid}/children`, 'utf8').split(' '));
+    return readdirSync(`/proc/${pid}/task`)
+      .flatMap((tid) => readFileSync(`/proc/${pid}/task/${tid}/children`, 'utf8').split(' '))
+      .filter((child) => child !== '')
+      .map(Number);
   } catch {
     // It ended meanwhile.
+    return [];
   }
-  for (const child of children) if (child !== '') endTree(Number(child));
+}
+
+/** Kills a process and its descendants, the youngest first; or those alone that have no children. */
+function endTree(pid: number, leaves: boolean): void {
+  const children = childrenOf(pid);
+  for (const child of children) endTree(child, leaves);
+  if (leaves && children.length > 0) return;
   try {
     process.kill(pid, 'SIGKILL');
   } catch {

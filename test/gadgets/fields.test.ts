@@ -21,7 +21,6 @@ const shared: Readonly<Record<string, string>> = {
   snapshot_process: 'snapshot',
   snapshot_file: 'snapshot',
   snapshot_socket: 'snapshot',
-  trace_dns: 'network.soak',
 };
 
 /** Not compared with an independent source. An entry that is compared now has to go. */
@@ -38,12 +37,6 @@ const uncompared: Readonly<Record<string, readonly string[]>> = {
   ],
   // 0 outside of nested namespaces of processes, where the test runs.
   profile_cpu: ['user_stack_raw.pid_level1', 'user_stack_raw.pidns_level1'],
-  // The soak test names none of these; what is in a message is compared by the test of its reader (test/gadget/dns).
-  trace_dns: [
-    ...['src', 'dst'].flatMap((end) => ['addr', 'proto', 'proto_raw', 'version'].map((field) => `${end}.${field}`)),
-    ...['nameserver.addr', 'nameserver.version', 'latency_ns', 'latency_ns_raw', 'timestamp', 'timestamp_raw'],
-    ...['id', 'malformed', 'num_answers', 'qtype', 'qtype_raw', 'rcode', 'rcode_raw', 'ra', 'rd', 'tc'],
-  ],
   // A hash of kernel addresses, which nothing else shows. Names and build ids are compared by symbolizer.kernel.test.ts.
   trace_malloc: ['ustack.base_addr_hash', 'ustack.buildid', 'ustack.symbols'],
 };

@@ -5,8 +5,9 @@ import { text } from 'node:stream/consumers';
 import t from 'tap';
 import { root } from '../support/examples.ts';
 import { floodObject, maxFlood, openFlood, type Flood } from '../support/flood.ts';
+import { slowness } from '../support/patience.ts';
 
-t.setTimeout(115_000);
+t.setTimeout(115_000 * slowness);
 
 const program = path.join(root, 'build', 'src', 'cli', 'rawbpf.js');
 
@@ -19,7 +20,11 @@ const ways: readonly (readonly string[])[] = [
 ];
 
 async function opened(pid: number): Promise<Flood> {
-  for (const end = performance.now() + 60_000; performance.now() < end; await new Promise((resolve) => setTimeout(resolve, 20))) {
+  for (
+    const end = performance.now() + 60_000 * slowness;
+    performance.now() < end;
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  ) {
     const flood = openFlood(pid);
     if (flood !== null) return flood;
   }

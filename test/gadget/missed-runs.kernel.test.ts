@@ -7,6 +7,7 @@ import path from 'node:path';
 import t from 'tap';
 import { runGadget } from '../../src/enrich/run-gadget.ts';
 import { defaultSys } from '../../src/sys/default-sys.ts';
+import { kernelVersion, versionCode } from '../../src/sys/kernel-version.ts';
 import { compileBpf } from '../support/compile.ts';
 import { rawbpfPath } from '../support/run-gadget.ts';
 import { slowness } from '../support/patience.ts';
@@ -67,7 +68,10 @@ char LICENSE[] SEC("license") = "GPL";
 const { object, stderr } = compileBpf(source);
 if (object === null) throw new Error(stderr);
 
-void t.test('in the library', async (t) => {
+// Before 6.1 bpf_trace_printk() holds a spin lock while it fires the tracepoint: within itself it would stop the machine.
+const skip = kernelVersion() < versionCode(6, 1) ? 'this kernel would hang in bpf_trace_printk()' : false;
+
+void t.test('in the library', { skip }, async (t) => {
   const events = runGadget({ object, params: { own_pid: process.pid } });
   t.same(events.run.missed, [], 'none so far');
   for (let i = 0; i < 5; i++) sys.call('umask', 0o22);
@@ -85,7 +89,7 @@ void t.test('in the library', async (t) => {
   t.same(result.counters, { received: depths.length, delivered: depths.length, lost: 0, discarded: 0 }, 'not among the lost events');
 });
 
-void t.test('on the command line', async (t) => {
+void t.test('on the command line', { skip }, async (t) => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'rawbpf-missed-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const file = path.join(folder, 'nested.bpf.o');

@@ -1,4 +1,4 @@
-import { UsageError } from '../../error.ts';
+import { UnsupportedError, UsageError } from '../../error.ts';
 import type { StructValues } from '../../bytes/struct.ts';
 import { bpf, bpfCall, type BpfCommand } from '../../sys/bpf.ts';
 import { mapBatchAttr } from '../../sys/bpf-attr/index.ts';
@@ -144,7 +144,8 @@ function taker(map: BpfMap): (key: Uint8Array) => Uint8Array | null {
       try {
         return map.lookupAndDelete(key);
       } catch (error) {
-        if (!(error instanceof SyscallError) || !unsupported(-error.errno)) throw error;
+        const cannot = error instanceof SyscallError ? unsupported(-error.errno) : error instanceof UnsupportedError;
+        if (!cannot) throw error;
         atOnce = false;
       }
     }

@@ -16,7 +16,8 @@ import { inNamespace, namespaceInode } from '../../sys/namespaces.ts';
 import { callMap, loadDispatcher } from './dispatcher.ts';
 import { listDevices } from './devices.ts';
 import { openPacketSocket } from './packet-socket.ts';
-import { NamespaceWatch } from './watch.ts';
+import type { NamespaceWatcher } from './namespace-watcher.ts';
+import { openNamespaceWatch } from './open-namespace-watch.ts';
 
 /** Which packets a network gadget sees. */
 export interface NetworkPartOptions {
@@ -56,7 +57,7 @@ export class NetworkPart implements RunPart {
   readonly #places = new Map<number, Place>();
   #kernel: Kernel | null = null;
   #attached: Attached[] = [];
-  #watch: NamespaceWatch | null = null;
+  #watch: NamespaceWatcher | null = null;
   #timer: NodeJS.Timeout | null = null;
   #told = new Set<string>();
 
@@ -91,10 +92,11 @@ export class NetworkPart implements RunPart {
       this.#attachIface(kernel, iface);
       return this.#attached.length;
     }
-    this.#watch = new NamespaceWatch(kernel, {
-      entered: (netns, tid) => this.#enter(kernel, netns, tid),
-      left: (netns) => this.#leave(netns),
-    });
+    const listener = {
+      entered: (netns: number, tid: number): void => this.#enter(kernel, netns, tid),
+      left: (netns: number): void => this.#leave(netns),
+    };
+    this.#watch = openNamespaceWatch(kernel, listener, this.#notice);
     if (this.#attached.some(({ direction }) => direction !== null)) {
       this.#timer = setInterval(() => this.#lookForDevices(kernel), devicesMs);
       this.#timer.unref();

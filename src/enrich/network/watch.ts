@@ -11,6 +11,7 @@ import { undoOnError } from '../../bpf/undo.ts';
 import { RawbpfError } from '../../error.ts';
 import { openFs } from '../../sys/detached-mount.ts';
 import { namespaceInode } from '../../sys/namespaces.ts';
+import { type NamespaceListener, type NamespaceWatcher, tellChanges } from './namespace-watcher.ts';
 
 const objectUrl = new URL('../../../../src/enrich/network/programs/namespaces.bpf.o', import.meta.url);
 
@@ -23,16 +24,8 @@ const restMs = 50;
 /** And this often in any case: threads move without a trace. */
 const lookMs = 1000;
 
-/** Is told where processes are. */
-export interface NamespaceListener {
-  /** A thread is in a network namespace where none was before. */
-  entered(netns: number, tid: number): void;
-  /** Nobody is in this namespace any more. */
-  left(netns: number): void;
-}
-
 /** Knows which network namespaces have processes in them, from the moment the first gets there until the last is gone. */
-export class NamespaceWatch {
+export class NamespaceWatch implements NamespaceWatcher {
   readonly host: number;
   readonly #listener: NamespaceListener;
   readonly #collection: Collection;
@@ -86,11 +79,10 @@ export class NamespaceWatch {
       const netns = view.getUint32(at, true);
       if (!seen.has(netns)) seen.set(netns, view.getUint32(at + 4, true));
     }
-    for (const netns of this.#known.keys()) if (!seen.has(netns)) this.#leave(netns);
-    for (const [netns, tid] of seen) {
-      if (this.#known.has(netns)) this.#known.set(netns, tid);
-      else this.#enter(netns, tid);
-    }
+    tellChanges(this.#known, seen, {
+      enter: (netns, tid) => this.#enter(netns, tid),
+      leave: (netns) => this.#leave(netns),
+    });
   }
 
   /** Has a namespace told again when a process does something there: it could not be looked into. */

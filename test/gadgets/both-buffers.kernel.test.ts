@@ -105,3 +105,29 @@ for (const { name, args = [], deeds, rows } of cases) {
     t.same(found, expected, 'field by field');
   });
 }
+
+const floods: readonly { readonly name: string; readonly deeds: string; readonly attempts: number }[] = [
+  { name: 'trace_open', deeds: 'for (1 .. 10000) { open my $f, "<", "/etc/hostname" }', attempts: 10_000 },
+  {
+    name: 'trace_bind',
+    deeds: 'for (1 .. 10000) { socket(my $s, AF_INET, SOCK_DGRAM, 0); bind($s, pack_sockaddr_in(0, INADDR_LOOPBACK)) or die $! }',
+    attempts: 10_000,
+  },
+];
+
+for (const { name, deeds, attempts } of floods)
+  for (const buffer of ['ringbuf', 'perf'])
+    void t.test(`${name}: attempts = received + lost with a small buffer and a reader that stands still, ${buffer}`, async (t) => {
+      const flags = ['--no-containers', '--comm', 'both-flood', '--buffer', buffer, '--buffer-size', '64K'];
+      const gadget = await RunningGadget.start(name, flags);
+      t.teardown(() => gadget.stop());
+      process.kill(gadget.pid, 'SIGSTOP');
+      // The name is taken last of all: only the loop counts.
+      const work = `use Socket; open my $c, ">", "/proc/self/comm" or die; syswrite $c, "both-flood"; ${deeds} syswrite $c, "perl"; print "done"`;
+      const { text } = await runPerl(work).finally(() => process.kill(gadget.pid, 'SIGCONT'));
+      t.equal(text, 'done');
+      const { events, received, lost } = await gadget.stop();
+      t.ok(received > 0 && lost > 0, `${received} received, ${lost} lost`);
+      t.equal(received + lost, attempts);
+      t.equal(events.length, received, 'a line for each');
+    });
